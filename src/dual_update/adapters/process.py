@@ -1,0 +1,89 @@
+"""The one place that starts processes."""
+
+import os
+import signal
+import subprocess
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from dual_update.core.errors import Timeout, WorldError
+
+QUICK_SECONDS = 60.0
+"""Longest wait for a command that only reads."""
+
+_KEPT = ("PATH", "HOME", "LANG", "LC_ALL", "TZ", "TMPDIR", "SSL_CERT_FILE", "SSL_CERT_DIR")
+
+
+@dataclass(frozen=True)
+class Result:
+    """How a process ended: what was called, exit code, and both outputs as text."""
+
+    command: tuple[str, ...]
+    code: int
+    out: str
+    err: str
+
+
+def scrubbed(extra: Mapping[str, str] | None = None) -> dict[str, str]:
+    """An environment that holds what programs need to run and nothing a host might leak into a model."""
+    kept = {name: os.environ[name] for name in _KEPT if name in os.environ}
+    return {**kept, **(extra or {})}
+
+
+def run(
+    command: Sequence[str],
+    *,
+    cwd: Path | str | None = None,
+    env: Mapping[str, str] | None = None,
+    stdin: bytes | None = None,
+    timeout_seconds: float = QUICK_SECONDS,
+) -> Result:
+    """Run a command to its end, in a process group of its own.
+
+    Raises Timeout when it does not end in time (the whole group is killed) and WorldError when the
+    program cannot be started. An exit code is an answer, not an error: see `check`.
+    """
+    try:
+        process = subprocess.Popen(
+            command,
+            cwd=cwd,
+            env=scrubbed() if env is None else dict(env),
+            stdin=subprocess.DEVNULL if stdin is None else subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            start_new_session=True,
+        )
+    except OSError as error:
+        raise WorldError(f"{command[0]} cannot be started: {error.strerror or error}.") from error
+    try:
+        out, err = process.communicate(stdin, timeout=timeout_seconds)
+    except subprocess.TimeoutExpired as error:
+        _kill_group(process)
+        what = " ".join(command[:3])
+        raise Timeout(f"`{what} ...` did not answer within {timeout_seconds:g} seconds.") from error
+    except BaseException:
+        _kill_group(process)
+        raise
+    return Result(tuple(command), process.returncode, _text(out), _text(err))
+
+
+def check(command: Sequence[str], **options: object) -> Result:
+    """`run`, and raise WorldError with the program's own last words unless the exit code is 0."""
+    result = run(command, **options)  # type: ignore[arg-type]
+    if result.code != 0:
+        words = (result.err.strip() or result.out.strip() or "no output").splitlines()
+        raise WorldError(f"`{' '.join(command[:3])} ...` failed ({result.code}): {words[-1]}")
+    return result
+
+
+def _kill_group(process: subprocess.Popen[bytes]) -> None:
+    try:
+        os.killpg(process.pid, signal.SIGKILL)
+    except ProcessLookupError:
+        pass
+    process.communicate()
+
+
+def _text(data: bytes) -> str:
+    return data.decode("utf-8", "replace")

@@ -1,0 +1,164 @@
+"""What is wanted: image references and the model of a compose project, as frozen values.
+
+A model is what the compose binary resolved from one commit (`config --format json`): no
+interpolation, merging or defaulting is left to do. Paths inside the repository are written
+below `/src`, whatever directory compose ran in, so that two renders can be compared.
+"""
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+SOURCE_ROOT = "/src"
+"""Where paths of the repository appear in a model."""
+
+OUTSIDE_ROOT = "/outside"
+"""Where paths above the repository's root appear in a model."""
+
+ANY_PROFILE = "*"
+
+_DIGEST = re.compile(r"^[a-z0-9+._-]+:[0-9a-fA-F]{32,}$")
+
+
+@dataclass(frozen=True)
+class ImageRef:
+    """An image reference, split. Source of the grammar: distribution/reference.
+
+    `repository` is written as the user wrote it; `familiar` forms are compared by `same_as`.
+    """
+
+    repository: str
+    tag: str = ""
+    digest: str = ""
+
+    @classmethod
+    def parse(cls, text: str) -> "ImageRef":
+        """Split `repository[:tag][@digest]`. Never fails: compose does not refuse bad references either."""
+        rest, _, digest = text.partition("@")
+        if digest and not _DIGEST.match(digest):
+            rest, digest = text, ""
+        head, colon, tag = rest.rpartition(":")
+        if not colon or "/" in tag:
+            return cls(rest, "", digest)
+        return cls(head, tag, digest)
+
+    def __str__(self) -> str:
+        return (
+            self.repository
+            + (f":{self.tag}" if self.tag else "")
+            + (f"@{self.digest}" if self.digest else "")
+        )
+
+    @property
+    def canonical(self) -> str:
+        """Full name as the engine sees it: registry, repository and a tag or digest."""
+        first, slash, _ = self.repository.partition("/")
+        has_registry = bool(slash) and ("." in first or ":" in first or first == "localhost")
+        repository = self.repository
+        if not has_registry:
+            repository = "docker.io/" + (repository if slash else f"library/{repository}")
+        if self.digest:
+            return f"{repository}@{self.digest}"
+        return f"{repository}:{self.tag or 'latest'}"
+
+    @property
+    def is_pinned(self) -> bool:
+        """A digest names content: nothing can move under it."""
+        return bool(self.digest)
+
+
+@dataclass(frozen=True)
+class Rendered:
+    """One side of a comparison: the model, and what was read to make it.
+
+    `consulted` holds every path of the tree compose asked for, also those that were absent:
+    when none of them changed, neither did the model. `conditional` names files that git does
+    not hold (an ignored env_file), so that the verdict depends on the host.
+    """
+
+    name: str
+    services: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    networks: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    volumes: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    configs: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    secrets: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    models: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    files: tuple[str, ...] = ()
+    consulted: frozenset[str] = frozenset()
+    conditional: tuple[str, ...] = ()
+    warnings: tuple[str, ...] = ()
+    profiles: frozenset[str] = frozenset()
+
+    def is_active(self, service: str) -> bool:
+        """Does `up` start this service: it has no profile, or one that is switched on."""
+        wanted = self.services[service].get("profiles") or ()
+        return not wanted or ANY_PROFILE in self.profiles or bool(self.profiles.intersection(wanted))
+
+    @property
+    def active(self) -> tuple[str, ...]:
+        """Names of the services that `up` starts, sorted."""
+        return tuple(sorted(name for name in self.services if self.is_active(name)))
+
+
+def replicas(service: Mapping[str, Any]) -> int:
+    """How many containers a service asks for: `scale`, else `deploy.replicas`, else one."""
+    deploy = service.get("deploy") or {}
+    for value in (service.get("scale"), deploy.get("replicas")):
+        if value is not None:
+            return int(value)
+    return 1
+
+
+def image_of(project: str, name: str, service: Mapping[str, Any]) -> str:
+    """The reference a service's containers run: `image`, else what compose names a built image."""
+    return str(service.get("image") or f"{project}-{name}")
+
+
+def is_built(service: Mapping[str, Any]) -> bool:
+    """Does compose build this service's image from the repository."""
+    return bool(service.get("build"))
+
+
+def inside_repository(path: str) -> str | None:
+    """The path below the repository's root that a model path names, or None when it lies elsewhere."""
+    if path == SOURCE_ROOT:
+        return ""
+    if path.startswith(SOURCE_ROOT + "/"):
+        return path[len(SOURCE_ROOT) + 1 :]
+    return None
+
+
+def service_paths(rendered: Rendered, service: str) -> dict[str, str]:
+    """Paths of the repository whose content a service mounts: path -> why (`bind`, `config`, `secret`)."""
+    found: dict[str, str] = {}
+    model = rendered.services[service]
+    for volume in model.get("volumes") or ():
+        if volume.get("type") == "bind":
+            path = inside_repository(str(volume.get("source", "")))
+            if path is not None:
+                found[path] = "bind"
+    for kind, resources in (("config", rendered.configs), ("secret", rendered.secrets)):
+        for use in model.get(f"{kind}s") or ():
+            source = str((resources.get(str(use.get("source"))) or {}).get("file", ""))
+            path = inside_repository(source)
+            if path is not None:
+                found[path] = kind
+    return found
+
+
+def contexts(service: Mapping[str, Any]) -> tuple[str, ...]:
+    """Paths of the repository that a service's image is built from: context and additional contexts."""
+    build = service.get("build") or {}
+    named = [build.get("context"), *(build.get("additional_contexts") or {}).values()]
+    return tuple(path for path in (inside_repository(str(one)) for one in named if one) if path is not None)
+
+
+def dockerfile(service: Mapping[str, Any]) -> str | None:
+    """Path of the Dockerfile inside the repository, when it has one."""
+    build = service.get("build") or {}
+    if build.get("dockerfile_inline") or not build.get("context"):
+        return None
+    name = str(build.get("dockerfile") or "Dockerfile")
+    context = str(build["context"])
+    return inside_repository(name if name.startswith("/") else f"{context.rstrip('/')}/{name}")

@@ -1,0 +1,137 @@
+"""Judgement as a catalogue: each rule has an id, a sentence, an impact, an action and its source.
+
+`docs/rules.md` is generated from this table. Users raise or lower a rule by its id in the config.
+The first rule that matches a Change judges it; the last one of a scope matches everything, because
+ignorance is never light.
+"""
+
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
+from typing import Literal
+
+from dual_update.core.diff import Change, Op, Scope
+
+Impact = Literal["none", "image", "structural"]
+Action = Literal["none", "record", "scale", "poke", "roll", "recreate", "rebuild", "create", "remove"]
+
+WEIGHT: Mapping[Action, int] = {
+    action: weight
+    for weight, action in enumerate(
+        ("none", "record", "scale", "poke", "roll", "recreate", "rebuild", "create", "remove")
+    )
+}
+"""Actions from least to most: of several that a service needs, the heaviest is done."""
+
+COMPOSE = "measured with compose 2.40.3"
+HASH = "docker/compose pkg/compose/hash.go"
+
+
+@dataclass(frozen=True)
+class Rule:
+    """One line of the catalogue.
+
+    `field` is a regular expression over the change's path. `action` is what its users need.
+    `needs_person` marks what can lose data: never applied without a person's word.
+    """
+
+    id: str
+    scope: Scope
+    field: str
+    ops: tuple[Op, ...]
+    impact: Impact
+    action: Action
+    says: str
+    source: str
+    needs_person: bool = False
+
+
+@dataclass(frozen=True)
+class Finding:
+    """A Change and the rule that judged it."""
+
+    change: Change
+    rule: Rule
+
+    @property
+    def impact(self) -> Impact:
+        return self.rule.impact
+
+
+_ANY: tuple[Op, ...] = ("add", "change", "remove")
+
+RULES: tuple[Rule, ...] = (
+    Rule("project.name", "project", r"name", _ANY, "structural", "recreate",
+         "The project's name changed: a second cluster beside the first, with volumes of its own.", COMPOSE,
+         needs_person=True),
+    Rule("service.added", "service", r"", ("add",), "structural", "create",
+         "A service was added.", COMPOSE),
+    Rule("service.removed", "service", r"", ("remove",), "structural", "remove",
+         "A service was removed; compose leaves its containers running unless told otherwise.", COMPOSE),
+    Rule("service.image", "service", r"image", ("change",), "image", "roll",
+         "The image reference changed.", HASH),
+    Rule("service.image-source", "service", r"image|build", ("add", "remove"), "structural", "rebuild",
+         "The image comes from somewhere else: built here before or now.", HASH),
+    Rule("service.build", "service", r"build\b.*", _ANY, "structural", "rebuild",
+         "How the image is built changed; compose does not look.", HASH),
+    Rule("service.replicas", "service", r"scale|deploy\.replicas", _ANY, "structural", "scale",
+         "The number of containers changed; those that run stay.", HASH),
+    Rule("service.depends-on", "service", r"depends_on\b.*", _ANY, "structural", "record",
+         "The start order changed; running containers are not touched.", HASH),
+    Rule("service.pull-policy", "service", r"pull_policy", _ANY, "structural", "record",
+         "When images are pulled changed; running containers are not touched.", HASH),
+    Rule("service.profiles", "service", r"profiles\b.*", _ANY, "structural", "record",
+         "The profiles of the service changed.", COMPOSE),
+    Rule("registry.moved", "service", r"image\.digest", ("change",), "image", "poke",
+         "The registry has new content under an unchanged reference.", "OCI distribution specification"),
+    Rule("service.field", "service", r".*", _ANY, "structural", "recreate",
+         "A field of the service changed that its containers are made from.", HASH),
+    Rule("network.added", "network", r"", ("add",), "structural", "record",
+         "A network was added; the services that join it say so themselves.", COMPOSE),
+    Rule("network.removed", "network", r"", ("remove",), "structural", "record",
+         "A network is no longer used.", COMPOSE),
+    Rule("network.definition", "network", r".*", _ANY, "structural", "recreate",
+         "A network's definition changed: it is made anew, and its users would lose their DNS name.", COMPOSE),
+    Rule("volume.added", "volume", r"", ("add",), "structural", "record",
+         "A volume was added.", COMPOSE),
+    Rule("volume.removed", "volume", r"", ("remove",), "structural", "record",
+         "A volume is no longer used; it and its data stay on the host.", COMPOSE),
+    Rule("volume.definition", "volume", r".*", _ANY, "structural", "record",
+         "A volume's definition changed: compose either ignores that or destroys the data.", COMPOSE,
+         needs_person=True),
+    Rule("config.definition", "config", r".*", _ANY, "structural", "recreate",
+         "A config changed; compose would leave the stale one in the container.", COMPOSE),
+    Rule("secret.definition", "secret", r".*", _ANY, "structural", "recreate",
+         "A secret changed; compose would leave the stale one in the container.", COMPOSE),
+    Rule("model.definition", "model", r".*", _ANY, "structural", "recreate",
+         "A model's definition changed; compose's JSON does not show it.", COMPOSE),
+    Rule("file.content", "file", r".*", _ANY, "structural", "recreate",
+         "A file that a container mounts changed; compose does not look into it.", COMPOSE),
+    Rule("code.context", "code", r".*", _ANY, "image", "rebuild",
+         "Code that the image is built from changed.", COMPOSE),
+    Rule("submodule.pointer", "submodule", r".*", _ANY, "none", "none",
+         "A submodule moved; what that changes is judged file by file.", "git"),
+)  # fmt: skip
+
+
+def judge(changes: Iterable[Change], overrides: Mapping[str, Impact] | None = None) -> tuple[Finding, ...]:
+    """Find the rule for each Change. `overrides` maps rule ids to another impact."""
+    overrides = overrides or {}
+    return tuple(Finding(change, _overridden(rule_for(change), overrides)) for change in changes)
+
+
+def rule_for(change: Change) -> Rule:
+    """The first rule of the catalogue that matches; a Change no rule knows counts as structural."""
+    for rule in RULES:
+        if rule.scope == change.scope and change.op in rule.ops and re.fullmatch(rule.field, change.path):
+            return rule
+    return Rule(
+        "unknown", change.scope, ".*", _ANY, "structural", "recreate", "Not known to the rules.", "caution"
+    )
+
+
+def _overridden(rule: Rule, overrides: Mapping[str, Impact]) -> Rule:
+    impact = overrides.get(rule.id)
+    if impact is None or impact == rule.impact:
+        return rule
+    return replace(rule, impact=impact, action="record" if impact == "none" else rule.action)

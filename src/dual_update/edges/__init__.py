@@ -1,0 +1,1 @@
+"""Speaks to people and machines. Thin; no door knows another."""

@@ -1,0 +1,1 @@
+"""Says in which order things happen. Knows ports, never adapters."""
