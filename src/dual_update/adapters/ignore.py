@@ -1,6 +1,7 @@
 """What a build context leaves out: `.dockerignore`, by the docker package's own matcher."""
 
 from collections.abc import Iterable
+from pathlib import PurePath
 
 from dual_update.usecases.ports import Tree
 
@@ -15,7 +16,7 @@ def sent_to_build(tree: Tree, context: str, dockerfile: str | None, paths: Itera
         from docker.utils.build import PatternMatcher
 
         matcher = PatternMatcher(patterns)
-        found = {path for path in inside if not matcher.matches(path[len(prefix) :])}
+        found = {path for path in inside if not matcher.matches(PurePath(path[len(prefix) :]))}
     if dockerfile is not None and dockerfile in set(paths):
         found.add(dockerfile)
     return tuple(sorted(found))

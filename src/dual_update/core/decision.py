@@ -174,7 +174,8 @@ def _action(name: str, sides: Sides, findings: Sequence[Finding]) -> Action:
         return "remove"
     if will and not was:
         return "create"
-    heaviest = max((f.rule.action for f in findings), key=WEIGHT.__getitem__, default="none")
+    actions = (f.rule.action for f in findings)
+    heaviest: Action = max(actions, default="none", key=lambda one: WEIGHT[one])
     if not will:  # behind a profile on both sides: nothing runs, so nothing is done
         return "record" if heaviest != "none" else "none"
     if heaviest == "roll" and is_built(sides.after.services[name]):

@@ -87,7 +87,7 @@ def _anonymised(rendered: Rendered, kind: Scope) -> dict[str, Mapping[str, Any]]
 
     A renamed project renames every network and volume. That is one change, not thirty.
     """
-    derived = {}
+    derived: dict[str, Mapping[str, Any]] = {}
     for key, value in getattr(rendered, f"{kind}s").items():
         resource = dict(value or {})
         if resource.get("name") == f"{rendered.name}_{key}":

@@ -16,10 +16,15 @@ Impact = Literal["none", "image", "structural"]
 Action = Literal["none", "record", "scale", "poke", "roll", "recreate", "rebuild", "create", "remove"]
 
 WEIGHT: Mapping[Action, int] = {
-    action: weight
-    for weight, action in enumerate(
-        ("none", "record", "scale", "poke", "roll", "recreate", "rebuild", "create", "remove")
-    )
+    "none": 0,
+    "record": 1,
+    "scale": 2,
+    "poke": 3,
+    "roll": 4,
+    "recreate": 5,
+    "rebuild": 6,
+    "create": 7,
+    "remove": 8,
 }
 """Actions from least to most: of several that a service needs, the heaviest is done."""
 
@@ -91,7 +96,7 @@ RULES: tuple[Rule, ...] = (
     Rule("network.removed", "network", r"", ("remove",), "structural", "record",
          "A network is no longer used.", COMPOSE),
     Rule("network.definition", "network", r".*", _ANY, "structural", "recreate",
-         "A network's definition changed: it is made anew, and its users would lose their DNS name.", COMPOSE),
+         "A network's definition changed: it is made anew, and its users lose their DNS name.", COMPOSE),
     Rule("volume.added", "volume", r"", ("add",), "structural", "record",
          "A volume was added.", COMPOSE),
     Rule("volume.removed", "volume", r"", ("remove",), "structural", "record",
