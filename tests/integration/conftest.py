@@ -10,7 +10,7 @@ import docker
 import pytest
 
 from tests.conftest import missing
-from tests.integration.world import Images, Registry, World, leftovers, remove_images, remove_projects
+from tests.integration.world import Broom, Images, Registry, World
 
 _counter = itertools.count(1)
 
@@ -31,27 +31,24 @@ def registry(engine: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator
 
 
 @pytest.fixture(scope="session")
-def clean_engine(engine: None, engine_host: str | None) -> Iterator[docker.DockerClient]:
-    """The session's engine; what the tests left on it is removed after the last one, which then fails."""
-    client = (
-        docker.DockerClient(base_url=engine_host, timeout=60) if engine_host else docker.from_env(timeout=60)
-    )
-    yield client
-    found = leftovers(client)
-    remove_projects(client)
-    remove_images(client)
-    client.close()
+def broom(engine: None, engine_host: str | None) -> Iterator[Broom]:
+    """What the tests left on the engine is removed after the last one, and then that one fails."""
+    broom = Broom(docker.DockerClient(base_url=engine_host) if engine_host else docker.from_env())
+    yield broom
+    found = broom.sweep()
+    broom.sweep_images()
+    broom.close()
     if found:
         pytest.fail(f"the tests left these on the engine (now removed): {found}", pytrace=False)
 
 
 @pytest.fixture
 def world(
-    request: pytest.FixtureRequest, tmp_path: Path, registry: Registry, clean_engine: docker.DockerClient
+    request: pytest.FixtureRequest, tmp_path: Path, registry: Registry, broom: Broom
 ) -> Iterator[World]:
     number = next(_counter)
     story = re.sub(r"[^a-z0-9]+", "-", request.node.name.lower().removeprefix("test_"))[:24].strip("-")
-    world = World(tmp_path, Images(registry, f"t{number}"), f"{number}-{story}")
+    world = World(tmp_path, Images(registry, f"t{number}"), broom, f"{number}-{story}")
     yield world
     world.teardown()
 

@@ -19,11 +19,11 @@ import socket
 import subprocess
 import sys
 import tarfile
+import threading
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
-from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal, Self
 
@@ -545,23 +545,124 @@ class Cluster:
         return self.compose("logs", "--no-log-prefix", service)
 
 
+# --- nothing is left behind ------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Leftovers:
+    containers: tuple[str, ...] = ()
+    networks: tuple[str, ...] = ()
+    volumes: tuple[str, ...] = ()
+
+    def __bool__(self) -> bool:
+        return bool(self.containers or self.networks or self.volumes)
+
+
+def anything(_: str) -> bool:
+    return True
+
+
+class Broom:
+    """Knows what this session has on the engine, and removes it.
+
+    Anonymous volumes carry no label, and outlive their containers when compose hands them on; so the broom
+    listens to the engine while the session lasts, and remembers which of them containers of ours mounted.
+    """
+
+    def __init__(self, engine: docker.DockerClient) -> None:
+        self.engine = engine
+        self._projects: dict[str, str] = {}  # of our containers, by id
+        self._anonymous: dict[str, str] = {}  # volume: project
+        self._events = engine.events(
+            decode=True, filters={"type": ["container", "volume"], "event": ["create", "mount"]}
+        )
+        threading.Thread(target=self._listen, daemon=True).start()
+
+    def close(self) -> None:
+        self._events.close()
+        self.engine.close()
+
+    def _listen(self) -> None:
+        for event in self._events:
+            name, facts = event["Actor"]["ID"], event["Actor"]["Attributes"]
+            if event["Type"] == "container" and facts.get(LABEL) == SESSION:
+                self._projects[name] = facts.get(PROJECT_LABEL, facts.get("name", ""))
+            elif event["Action"] == "mount" and facts["container"] in self._projects and len(name) == 64:
+                self._anonymous[name] = self._projects[facts["container"]]
+
+    def leftovers(self, is_meant: Callable[[str], bool] = anything) -> Leftovers:
+        """What is there of our projects, or of those among them that `is_meant` says yes to."""
+
+        def ours(thing: Mapping[str, Any], name: str) -> bool:
+            labels = thing.get("Labels") or {}
+            project = labels.get(PROJECT_LABEL) or self._anonymous.get(name, name)
+            is_of_session = (
+                labels.get(LABEL) == SESSION or name in self._anonymous or project.startswith(PREFIX)
+            )
+            return is_of_session and is_meant(project)
+
+        api = self.engine.api
+        return Leftovers(
+            tuple(c["Id"] for c in api.containers(all=True) if ours(c, (c["Names"] or ["/"])[0].lstrip("/"))),
+            tuple(network["Name"] for network in api.networks() if ours(network, network["Name"])),
+            tuple(
+                volume["Name"] for volume in api.volumes()["Volumes"] or [] if ours(volume, volume["Name"])
+            ),
+        )
+
+    def sweep(self, is_meant: Callable[[str], bool] = anything) -> Leftovers:
+        """Removes it, again if something came up meanwhile; says what was there at first."""
+        found = left = self.leftovers(is_meant)
+        api = self.engine.api
+        for _ in range(3):
+            if not left:
+                break
+            with ThreadPoolExecutor(8) as pool:
+                list(
+                    pool.map(
+                        lambda name: gone(api.remove_container, name, v=True, force=True), left.containers
+                    )
+                )
+            for name in left.networks:
+                gone(api.remove_network, name)
+            for name in left.volumes:
+                gone(api.remove_volume, name, force=True)
+            left = self.leftovers(is_meant)
+        return found
+
+    def sweep_images(self) -> None:
+        """Every image of this session, under whatever tags it has by now."""
+        for image in self.engine.api.images(all=True, filters={"label": f"{LABEL}={SESSION}"}):
+            gone(self.engine.api.remove_image, image["Id"], force=True)
+
+
+def gone(remove: Callable[..., Any], name: str, **options: bool) -> None:
+    """Removes something that may be gone, or on its way out, already."""
+    try:
+        remove(name, **options)
+    except docker.errors.APIError as error:
+        if error.status_code not in (404, 409):
+            raise
+
+
+# --- the world ------------------------------------------------------------------------------------
+
+
 class World:
     """Everything one test needs; the `world` fixture makes it and takes it down again."""
 
-    def __init__(self, folder: Path, images: Images, name: str) -> None:
+    def __init__(self, folder: Path, images: Images, broom: Broom, name: str) -> None:
         self.folder = folder
         self.images = images
         self.registry = images.registry
-        self._name = name
+        self.engine = broom.engine
+        self.broom = broom
+        self._prefix = f"{PREFIX}{name}-"
         self._clusters: list[Cluster] = []
-
-    @cached_property
-    def engine(self) -> docker.DockerClient:
-        return docker.from_env(timeout=60)
 
     def repo(self, files: Mapping[str, str | bytes] | None = None, message: str = "start") -> Cluster:
         """A repository on branch main with one commit of these files, in a directory of its own."""
-        directory = self.folder / f"{PREFIX}{self._name}-{len(self._clusters) + 1}"
+        directory = self.folder / f"{self._prefix}{len(self._clusters) + 1}"
         directory.mkdir()
         cluster = Cluster(directory, self.engine)
         self._clusters.append(cluster)
@@ -576,76 +677,5 @@ class World:
         return http_get(port, path, within_seconds=within_seconds)
 
     def teardown(self) -> None:
-        try:
-            if self._clusters:
-                remove_projects(self.engine, lambda project: project.startswith(f"{PREFIX}{self._name}-"))
-        finally:
-            self.engine.close()
-
-
-# --- nothing is left behind ------------------------------------------------------------------------
-
-
-@dataclass(frozen=True)
-class Leftovers:
-    containers: tuple[str, ...]
-    networks: tuple[str, ...]
-    volumes: tuple[str, ...]
-
-    def __bool__(self) -> bool:
-        return bool(self.containers or self.networks or self.volumes)
-
-
-def leftovers(engine: docker.DockerClient, is_ours: Callable[[str], bool] | None = None) -> Leftovers:
-    """What this session has on the engine: all of it, or only the projects that `is_ours` says yes to."""
-
-    def ours(thing: Mapping[str, Any], name: str) -> bool:
-        labels = thing.get("Labels") or {}
-        project = labels.get(PROJECT_LABEL, name)
-        if is_ours is not None:
-            return is_ours(project)
-        return labels.get(LABEL) == SESSION or project.startswith(PREFIX)
-
-    containers = engine.api.containers(all=True)
-    volumes = engine.api.volumes()["Volumes"] or []
-    return Leftovers(
-        tuple(c["Id"] for c in containers if ours(c, (c["Names"] or ["/"])[0].lstrip("/"))),
-        tuple(n["Name"] for n in engine.api.networks() if ours(n, n["Name"])),
-        tuple(v["Name"] for v in volumes if ours(v, v["Name"])),
-    )
-
-
-def remove_projects(engine: docker.DockerClient, is_ours: Callable[[str], bool] | None = None) -> Leftovers:
-    """Removes containers, networks and volumes, again if something came up meanwhile; says what it found."""
-    found = leftovers(engine, is_ours)
-    left = found
-    for _ in range(3):
-        if not left:
-            break
-        with ThreadPoolExecutor(8) as pool:
-            list(
-                pool.map(
-                    lambda name: gone(engine.api.remove_container, name, v=True, force=True), left.containers
-                )
-            )
-        for name in left.networks:
-            gone(engine.api.remove_network, name)
-        for name in left.volumes:
-            gone(engine.api.remove_volume, name, force=True)
-        left = leftovers(engine, is_ours)
-    return found
-
-
-def remove_images(engine: docker.DockerClient) -> None:
-    """Every image of this session, under whatever tags it has by now."""
-    for image in engine.api.images(all=True, filters={"label": f"{LABEL}={SESSION}"}):
-        gone(engine.api.remove_image, image["Id"], force=True)
-
-
-def gone(remove: Callable[..., Any], name: str, **options: bool) -> None:
-    """Removes something that may be gone, or on its way out, already."""
-    try:
-        remove(name, **options)
-    except docker.errors.APIError as error:
-        if error.status_code not in (404, 409):
-            raise
+        if self._clusters:
+            self.broom.sweep(lambda project: project.startswith(self._prefix))
