@@ -45,10 +45,10 @@ def missing(reason: str) -> None:
     pytest.skip(reason)
 
 
-def answer(*command: str) -> str | None:
+def answer(*command: str, env: dict[str, str] | None = None) -> str | None:
     """What a command prints, or None when it is missing, fails or hangs."""
     try:
-        done = subprocess.run(command, capture_output=True, text=True, timeout=20, check=True)
+        done = subprocess.run(command, env=env, capture_output=True, text=True, timeout=20, check=True)
     except (OSError, subprocess.SubprocessError):
         return None
     return done.stdout.strip()
@@ -86,9 +86,7 @@ def engine(docker_config: Path, engine_host: str | None) -> None:
         (("docker", "version", "--format", "{{.Server.Version}}"), "docker engine"),
         (("docker", "compose", "version", "--short"), "docker compose v2"),
     ):
-        try:
-            subprocess.run(command, env=environment, capture_output=True, timeout=20, check=True)
-        except (OSError, subprocess.SubprocessError):
+        if answer(*command, env=environment) is None:
             missing(f"no {what} answers to '{' '.join(command[:2])}'; run scripts/bootstrap")
 
 
