@@ -123,8 +123,10 @@ def markdown(decision: Decision) -> str:
         lines += [f"- **{escape(name)}**: {escape(reason)}" for name, s in rows for reason in s.reasons]
         lines += ["", "</details>"]
     for label, notes in (
-        ("A person must agree", decision.needs_person), ("Hint", decision.hints), ("Warning", decision.warnings)
-    ):  # fmt: skip
+        ("A person must agree", decision.needs_person),
+        ("Hint", decision.hints),
+        ("Warning", decision.warnings),
+    ):
         lines += [f"> **{label}:** {escape(note)}" for note in notes]
     lines += ["", f"<sub>fingerprint `{decision.fingerprint[:16]}`</sub>"]
     return "\n".join(lines) + "\n"

@@ -59,7 +59,7 @@ class Registry(Protocol):
     """Where images come from."""
 
     def digest(self, reference: str) -> str | None:
-        """The digest a reference has now, None when it has none. Raises WorldError when it cannot be asked."""
+        """The digest a reference has now, or None. Raises WorldError when the registry does not answer."""
         ...
 
 
