@@ -1,9 +1,11 @@
 """What use-cases need of the world. Adapters fit these; so do the fakes in tests."""
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Any, Protocol
 
+from dual_update.core.cluster import EngineInfo, Observed
 from dual_update.core.model import Rendered
 
 
@@ -66,3 +68,200 @@ class Registry(Protocol):
 Say = Callable[[str], None]
 Json = Mapping[str, Any]
 Names = Iterable[str]
+
+
+class Engine(Protocol):
+    """The docker engine. Every call raises WorldError (Timeout when it does not answer)."""
+
+    def info(self) -> EngineInfo: ...
+    def observe(self, project: str) -> Observed:
+        """Every container and network that carries the project's label, running or not."""
+        ...
+
+    def image_id(self, reference: str) -> str | None:
+        """Id of the local image behind a reference (tag, digest or id), None when it is not here."""
+        ...
+
+    def image_platform(self, image_id: str) -> str:
+        """`os/architecture` of a local image."""
+        ...
+
+    def image_volumes(self, image_id: str) -> tuple[str, ...]:
+        """Paths the image declares as VOLUME."""
+        ...
+
+    def repo_digests(self, image_id: str) -> tuple[str, ...]:
+        """`repository@sha256:...` names the local image is known by."""
+        ...
+
+    def tag(self, image_id: str, reference: str) -> None:
+        """Give a local image a name `repository:tag`, taking it from whatever had it."""
+        ...
+
+    def untag(self, reference: str) -> None:
+        """Take a name away. No error when it is gone already."""
+        ...
+
+    def kept_tags(self, repository: str) -> tuple[str, ...]:
+        """Local references `repository:*`."""
+        ...
+
+    def stop(self, container_id: str) -> None:
+        """Stop with the container's own grace period. No error when it is stopped or gone."""
+        ...
+
+    def start(self, container_id: str) -> None: ...
+    def remove(self, container_id: str) -> None:
+        """Remove a container, stopped or not; never a volume. No error when it is gone."""
+        ...
+
+    def rename(self, container_id: str, name: str) -> None: ...
+    def remove_network(self, name: str) -> None:
+        """Remove a network without endpoints. No error when it is gone."""
+        ...
+
+    def carry(
+        self, project: str, service: str, number: int, image_id: str, volumes: Mapping[str, str]
+    ) -> str:
+        """Create, not start, a container of the service that mounts nameless volumes (path -> volume name).
+
+        Compose, recreating it, hands its volumes on. Returns the id.
+        """
+        ...
+
+    def networks(self) -> frozenset[str]: ...
+    def volumes(self) -> frozenset[str]: ...
+    def used_ports(self) -> Mapping[str, str]:
+        """Published host ports of all running containers: `0.0.0.0:80/tcp` -> container id."""
+        ...
+
+    def log_tail(self, container_id: str, lines: int = 20) -> str: ...
+    def execute(self, container_id: str, command: Sequence[str], timeout_seconds: float) -> tuple[int, str]:
+        """Run a command inside; exit code and output. 126 or 127 where the image has no such program."""
+        ...
+
+    def read_file(self, container_id: str, path: str) -> bytes | None:
+        """A file as the container sees it, None when it has none."""
+        ...
+
+
+class ComposeProject(Protocol):
+    """Compose acting on one project of the host, from its stable checkout. Raises StepFailed with its words."""
+
+    def up(
+        self,
+        services: Sequence[str] = (),
+        *,
+        with_dependencies: bool = False,
+        force: bool = False,
+        remove_orphans: bool = False,
+        scale: Mapping[str, int] | None = None,
+        keep_existing: bool = False,
+        start: bool = True,
+    ) -> None:
+        """`up -d --pull never --no-build [...] SERVICES`. `force` recreates, `keep_existing` never does."""
+        ...
+
+    def plans_nothing(self) -> bool:
+        """Would a plain `up -d` change anything (dry run)."""
+        ...
+
+
+class Workshop(Protocol):
+    """Prepares what a commit needs while the old one runs: pulls and builds, from git objects alone."""
+
+    def pull(self, rendered: Rendered, services: Sequence[str]) -> None: ...
+    def build(self, rendered: Rendered, tree: Tree, services: Sequence[str]) -> None: ...
+    def hashes(self, rendered: Rendered) -> Mapping[str, str]:
+        """Config hash of each service as `up` would label its containers on this host."""
+        ...
+
+
+class Checkout(Protocol):
+    """The stable checkout on the host."""
+
+    @property
+    def path(self) -> str: ...
+    def head(self) -> str: ...
+    def dirty(self, target: str) -> tuple[str, ...]:
+        """Paths with local edits to tracked files, or untracked ones that `target` would overwrite."""
+        ...
+
+    def move(self, commit: str) -> None:
+        """Work tree and submodules to exactly this commit, detached; never over local edits. Idempotent."""
+        ...
+
+    def untracked(self, paths: Sequence[str]) -> Mapping[str, bytes]:
+        """Content of those of these paths that exist on the host and are not in git (an ignored .env)."""
+        ...
+
+
+class Prober(Protocol):
+    """Looks at what the user said has to answer."""
+
+    def http(self, url: str, status: int, body: str | None, timeout_seconds: float) -> str | None:
+        """None when it answers as wanted, else one line that says what came instead."""
+        ...
+
+    def tcp(self, host: str, port: int, timeout_seconds: float) -> str | None: ...
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One line of a run's journal."""
+
+    seq: int
+    op: str
+    target: str
+    phase: str
+    at: str
+    detail: str = ""
+
+
+class Store(Protocol):
+    """Memory on the cluster's host: runs, journal, quarantine, backups. Every write is on disk on return."""
+
+    def begin(self, record: Json) -> None:
+        """A new run (`run`, `cluster`, `kind`, `from`, `to`, `started_at`, `snapshot`, ... as JSON)."""
+        ...
+
+    def amend(self, run: str, fields: Json) -> None:
+        """Change fields of a run's record."""
+        ...
+
+    def write(self, run: str, op: str, target: str, phase: str, detail: str = "") -> None: ...
+    def journal(self, run: str) -> tuple[Entry, ...]: ...
+    def finish(self, run: str, outcome: str, fields: Json) -> None: ...
+    def unfinished(self, cluster: str) -> Json | None: ...
+    def run(self, run: str) -> Json | None: ...
+    def runs(self, cluster: str = "", *, limit: int = 50, offset: int = 0) -> tuple[Json, ...]:
+        """Newest first."""
+        ...
+
+    def clusters(self) -> tuple[str, ...]: ...
+    def quarantine(self, cluster: str, fingerprint: str, reason: str, run: str) -> None: ...
+    def quarantined(self, cluster: str, fingerprint: str) -> str | None:
+        """Why this content is not tried again, or None."""
+        ...
+
+    def release(self, cluster: str, fingerprint: str = "") -> int:
+        """Lift quarantine (of everything without a fingerprint). Returns how many."""
+        ...
+
+    def backup_directory(self, cluster: str, run: str) -> str:
+        """A fresh directory for this run's backup, mode 0700; `latest` points at it once `seal`ed."""
+        ...
+
+    def seal_backup(self, cluster: str, run: str) -> None: ...
+    def lock(self, key: str, why: str, wait_seconds: float) -> AbstractContextManager[None]:
+        """One writer per key, by flock. Raises NotNow that says who holds it, since when and why."""
+        ...
+
+
+class Clock(Protocol):
+    def now(self) -> str:
+        """RFC 3339, UTC."""
+        ...
+
+    def monotonic(self) -> float: ...
+    def sleep(self, seconds: float) -> None: ...
