@@ -1,13 +1,17 @@
 """The one place that starts processes."""
 
 import os
+import resource
 import signal
 import subprocess
-from collections.abc import Mapping, Sequence
-from contextlib import suppress
+import tempfile
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from pathlib import Path
+from typing import IO
 
+from dual_update.adapters import sandbox
 from dual_update.core.errors import Timeout, WorldError
 
 QUICK_SECONDS = 60.0
@@ -39,34 +43,56 @@ def run(
     env: Mapping[str, str] | None = None,
     stdin: bytes | None = None,
     timeout_seconds: float = QUICK_SECONDS,
+    confinement: sandbox.Confinement | None = None,
 ) -> Result:
-    """Run a command to its end, in a process group of its own.
+    """Run a command to its end, in a process group of its own; with a `confinement`, within its bounds
+    (as far as the kernel can: see `sandbox.is_available`).
 
     Raises Timeout when it does not end in time (the whole group is killed) and WorldError when the
     program cannot be started. An exit code is an answer, not an error: see `check`.
     """
-    try:
-        process = subprocess.Popen(
-            command,
-            cwd=cwd,
-            env=scrubbed() if env is None else dict(env),
-            stdin=subprocess.DEVNULL if stdin is None else subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            start_new_session=True,
-        )
-    except OSError as error:
-        raise WorldError(f"{command[0]} cannot be started: {error.strerror or error}.") from error
-    try:
-        out, err = process.communicate(stdin, timeout=timeout_seconds)
-    except subprocess.TimeoutExpired as error:
-        _kill_group(process)
-        what = " ".join(command[:3])
-        raise Timeout(f"`{what} ...` did not answer within {timeout_seconds:g} seconds.") from error
-    except BaseException:
-        _kill_group(process)
-        raise
-    return Result(tuple(command), process.returncode, _text(out), _text(err))
+    with ExitStack() as stack:
+        files: list[IO[bytes]] = []
+        if confinement is not None:  # what it says goes to files: their size can be bounded
+            files = [stack.enter_context(tempfile.TemporaryFile()) for _ in range(2)]
+
+        def start() -> "subprocess.Popen[bytes]":
+            return subprocess.Popen(
+                command,
+                cwd=cwd,
+                env=scrubbed() if env is None else dict(env),
+                stdin=subprocess.DEVNULL if stdin is None else subprocess.PIPE,
+                stdout=files[0] if files else subprocess.PIPE,
+                stderr=files[1] if files else subprocess.PIPE,
+                start_new_session=True,
+            )
+
+        try:
+            process = start() if confinement is None else _confined(confinement, start)
+        except OSError as error:
+            raise WorldError(f"{command[0]} cannot be started: {error.strerror or error}.") from error
+        try:
+            out, err = process.communicate(stdin, timeout=timeout_seconds)
+        except subprocess.TimeoutExpired as error:
+            _kill_group(process)
+            what = " ".join(command[:3])
+            raise Timeout(f"`{what} ...` did not answer within {timeout_seconds:g} seconds.") from error
+        except BaseException:
+            _kill_group(process)
+            raise
+        if files:
+            out, err = (_content(one) for one in files)
+        return Result(tuple(command), process.returncode, _text(out), _text(err))
+
+
+def _confined(
+    confinement: sandbox.Confinement, start: Callable[[], "subprocess.Popen[bytes]"]
+) -> "subprocess.Popen[bytes]":
+    process = sandbox.within(confinement, start) if sandbox.is_available() else start()
+    with suppress(ProcessLookupError):  # it may have ended already
+        resource.prlimit(process.pid, resource.RLIMIT_AS, (confinement.memory_bytes,) * 2)
+        resource.prlimit(process.pid, resource.RLIMIT_FSIZE, (confinement.output_bytes,) * 2)
+    return process
 
 
 def check(command: Sequence[str], **options: object) -> Result:
@@ -82,6 +108,11 @@ def _kill_group(process: subprocess.Popen[bytes]) -> None:
     with suppress(ProcessLookupError):
         os.killpg(process.pid, signal.SIGKILL)
     process.communicate()
+
+
+def _content(file: IO[bytes]) -> bytes:
+    file.seek(0)
+    return file.read()
 
 
 def _text(data: bytes) -> str:
