@@ -7,7 +7,7 @@ import subprocess
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO
 
@@ -22,12 +22,13 @@ _KEPT = ("PATH", "HOME", "LANG", "LC_ALL", "TZ", "TMPDIR", "SSL_CERT_FILE", "SSL
 
 @dataclass(frozen=True)
 class Result:
-    """How a process ended: what was called, exit code, and both outputs as text."""
+    """How a process ended: what was called, exit code, both outputs as text; `raw` is `out` as it came."""
 
     command: tuple[str, ...]
     code: int
     out: str
     err: str
+    raw: bytes = field(default=b"", repr=False, compare=False)
 
 
 def scrubbed(extra: Mapping[str, str] | None = None) -> dict[str, str]:
@@ -82,7 +83,7 @@ def run(
             raise
         if files:
             out, err = (_content(one) for one in files)
-        return Result(tuple(command), process.returncode, _text(out), _text(err))
+        return Result(tuple(command), process.returncode, _text(out), _text(err), out)
 
 
 def _confined(
