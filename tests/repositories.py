@@ -7,7 +7,6 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from dual_update.usecases.detect import Detected
-from dual_update.wiring import Settings, run_detect
 
 Files = Mapping[str, str | bytes | None]
 
@@ -67,6 +66,8 @@ class Checkout:
         return self.git("rev-parse", "HEAD")
 
     def detect(self, base: str | None, head: str = "HEAD", files: Sequence[str] = ()) -> Detected:
+        from dual_update.wiring import Settings, run_detect
+
         return run_detect(Settings(self.directory, tuple(files)), base, head)
 
 

@@ -4,11 +4,12 @@ import hashlib
 import json
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
 from dual_update.core.model import Rendered, image_of, is_built
 from dual_update.core.rules import WEIGHT, Action, Finding
+from dual_update.core.submodule import SubmoduleMove, innermost
 
 UpdateType = Literal["none", "image_only", "structural", "mixed"]
 Verdict = Literal["same", "added", "removed", "image_only", "changed", "changed_with_image"]
@@ -34,7 +35,8 @@ class Decision:
     """The answer to "what really changed": pure, from two rendered sides and their Findings.
 
     `needs_person` holds the sentences for which a person must say yes: what can lose data.
-    `hints` are worth saying and change nothing.
+    `hints` are worth saying and change nothing. `submodules` moved; `repositories` (OWNER/NAME) are
+    those of them whose content makes this update. `hidden` values are for no one's eyes.
     """
 
     cluster: str
@@ -49,6 +51,8 @@ class Decision:
     needs_person: tuple[str, ...] = ()
     hints: tuple[str, ...] = ()
     repositories: tuple[str, ...] = ()
+    submodules: tuple[SubmoduleMove, ...] = ()
+    hidden: frozenset[str] = field(default=frozenset(), repr=False)
 
     @property
     def needs_update(self) -> bool:
@@ -69,6 +73,7 @@ class Sides:
     base: str | None
     head: str
     warnings: tuple[str, ...] = field(default=())
+    submodules: tuple[SubmoduleMove, ...] = field(default=())
 
 
 def decide(sides: Sides, findings: Sequence[Finding]) -> Decision:
@@ -85,6 +90,7 @@ def decide(sides: Sides, findings: Sequence[Finding]) -> Decision:
     by_service = _by_service(findings)
     names = sorted({*sides.before.services, *sides.after.services})
     services = {name: _service(name, sides, by_service.get(name, ())) for name in names}
+    services = _with_dependents(services, sides.after)
     return Decision(
         cluster=sides.cluster,
         base=sides.base,
@@ -94,11 +100,14 @@ def decide(sides: Sides, findings: Sequence[Finding]) -> Decision:
         fingerprint=fingerprint(sides.cluster, sides.head, sides.after),
         services=services,
         findings=tuple(findings),
-        warnings=(*sides.warnings, *_conditional(sides.after)),
+        warnings=(*sides.warnings, *_conditional(sides.after), *_lowered(findings)),
         needs_person=tuple(dict.fromkeys(
             f"{f.change.scope} {f.change.name}: {f.rule.says}" for f in findings if f.rule.needs_person
         )),
         hints=tuple(_renames(sides)),
+        repositories=_repositories(sides, findings) if update_type != "none" else (),
+        submodules=sides.submodules,
+        hidden=sides.before.hidden | sides.after.hidden,
     )  # fmt: skip
 
 
@@ -183,6 +192,52 @@ def _action(name: str, sides: Sides, findings: Sequence[Finding]) -> Action:
     return heaviest
 
 
+_REPLACES: frozenset[Action] = frozenset({"poke", "roll", "recreate", "rebuild"})
+"""Actions that end one container and begin another."""
+
+
+def _with_dependents(services: dict[str, ServiceDecision], after: Rendered) -> dict[str, ServiceDecision]:
+    """Services that cannot outlive a container of another service go with it.
+
+    `network_mode`, `ipc` and `pid: service:X` and `volumes_from` name the very container; `links` and
+    `depends_on.X.restart` ask for a restart, and the least action that restarts is `recreate`
+    (measured with compose 2.40.3; compose specification, depends_on).
+    """
+    dependents: dict[str, list[tuple[str, str]]] = defaultdict(list)
+    for name, model in after.services.items():
+        for target, why in _tied_to(model):
+            dependents[target].append((name, why))
+    replaced = [name for name, one in services.items() if one.action in _REPLACES]
+    while replaced:
+        target = replaced.pop()
+        for name, why in dependents.get(target, ()):
+            one = services[name]
+            if not after.is_active(name) or WEIGHT[one.action] > WEIGHT["recreate"]:
+                continue
+            because = f"{why}: {target} gets a new container, so this one follows."
+            if because in one.reasons:
+                continue
+            if one.action not in _REPLACES:
+                replaced.append(name)
+            services[name] = replace(one, action="recreate", reasons=(*one.reasons, because))
+    return services
+
+
+def _tied_to(model: Mapping[str, Any]) -> Iterable[tuple[str, str]]:
+    for kind in ("network_mode", "ipc", "pid"):
+        mode = str(model.get(kind) or "")
+        if mode.startswith("service:"):
+            yield mode.removeprefix("service:"), kind
+    for source in model.get("volumes_from") or ():
+        if not str(source).startswith("container:"):
+            yield str(source).partition(":")[0], "volumes_from"
+    for link in model.get("links") or ():
+        yield str(link).partition(":")[0], "links"
+    for target, condition in (model.get("depends_on") or {}).items():
+        if condition.get("restart"):
+            yield target, "depends_on.restart"
+
+
 def reason(finding: Finding) -> str:
     """One line that says what changed, by path, and why it matters."""
     change = finding.change
@@ -199,14 +254,39 @@ def _conditional(rendered: Rendered) -> list[str]:
     ]
 
 
+def _lowered(findings: Sequence[Finding]) -> list[str]:
+    """What the config has us overlook although containers go stale by it: said once a rule."""
+    stale: dict[str, list[str]] = defaultdict(list)
+    for finding in findings:
+        if finding.leaves_stale:
+            stale[finding.rule.id] += finding.change.users or (finding.change.name,)
+    return [
+        f"The config lowers {rule} to none: what runs goes stale ({', '.join(dict.fromkeys(names))})."
+        for rule, names in sorted(stale.items())
+    ]
+
+
+def _repositories(sides: Sides, findings: Sequence[Finding]) -> tuple[str, ...]:
+    """Repositories of the submodules that hold what changed: code, mounted files, compose files."""
+    read = sides.before.consulted | sides.after.consulted
+    paths = [f.change.name for f in findings if f.change.scope in {"code", "file"} and f.impact != "none"]
+    paths += [path for move in sides.submodules for path in move.files if path in read]
+    found = (innermost(path, sides.submodules) for path in dict.fromkeys(paths))
+    return tuple(sorted({move.repository for move in found if move is not None and move.repository}))
+
+
 def _renames(sides: Sides) -> Iterable[str]:
     """A service gone and one come with the same image and much the same model is probably a rename."""
-    gone = [n for n in sides.before.services if n not in sides.after.services]
-    come = [n for n in sides.after.services if n not in sides.before.services]
-    for old in gone:
-        for new in come:
-            a, b = sides.before.services[old], sides.after.services[new]
-            if a.get("image") and a.get("image") == b.get("image") and _alike(a, b) >= 0.75:
+    come: dict[Any, list[str]] = defaultdict(list)
+    for name, service in sides.after.services.items():
+        if name not in sides.before.services and service.get("image"):
+            come[service["image"]].append(name)
+    for old, service in sides.before.services.items():
+        if old in sides.after.services:
+            continue
+        # A few candidates will do: where fifty services share an image, a guess is worth nothing.
+        for new in come[service.get("image")][:10]:
+            if _alike(service, sides.after.services[new]) >= 0.75:
                 yield f"{old} was probably renamed to {new}: same image and much the same fields."
 
 

@@ -51,12 +51,22 @@ def compare(before: Rendered, after: Rendered) -> tuple[Change, ...]:
     if before.name != after.name:
         changes.append(Change("project", after.name, "name", "change", before.name, after.name, after.active))
     changes += _mappings("service", before.services, after.services, lambda name: (name,))
+    changes += _switched(before, after)
     changes += _resources("network", before, after)
     changes += _resources("volume", before, after)
     changes += _resources("config", before, after)
     changes += _resources("secret", before, after)
     changes += _resources("model", before, after)
     return tuple(changes)
+
+
+def _switched(before: Rendered, after: Rendered) -> Iterator[Change]:
+    """Services that `.env` switches on or off by COMPOSE_PROFILES, which no model shows."""
+    for name in sorted(set(before.services).intersection(after.services)):
+        was, will = before.is_active(name), after.is_active(name)
+        same = before.services[name].get("profiles") == after.services[name].get("profiles")
+        if same and was != will:
+            yield Change("service", name, "profiles.active", "add" if will else "remove", users=(name,))
 
 
 def users_of(rendered: Rendered, kind: Scope, name: str) -> tuple[str, ...]:

@@ -5,6 +5,7 @@ interpolation, merging or defaulting is left to do. Paths inside the repository 
 below `/src`, whatever directory compose ran in, so that two renders can be compared.
 """
 
+import posixpath
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -74,7 +75,8 @@ class Rendered:
 
     `consulted` holds every path of the tree compose asked for, also those that were absent:
     when none of them changed, neither did the model. `conditional` names files that git does
-    not hold (an ignored env_file), so that the verdict depends on the host.
+    not hold (an ignored env_file), so that the verdict depends on the host. `hidden` holds values of
+    variables that look secret: no report shows them, whatever field they got into.
     """
 
     name: str
@@ -89,6 +91,7 @@ class Rendered:
     conditional: tuple[str, ...] = ()
     warnings: tuple[str, ...] = ()
     profiles: frozenset[str] = frozenset()
+    hidden: frozenset[str] = field(default=frozenset(), repr=False)
 
     def is_active(self, service: str) -> bool:
         """Does `up` start this service: it has no profile, or one that is switched on."""
@@ -160,5 +163,29 @@ def dockerfile(service: Mapping[str, Any]) -> str | None:
     if build.get("dockerfile_inline") or not build.get("context"):
         return None
     name = str(build.get("dockerfile") or "Dockerfile")
-    context = str(build["context"])
-    return inside_repository(name if name.startswith("/") else f"{context.rstrip('/')}/{name}")
+    return inside_repository(posixpath.normpath(posixpath.join(str(build["context"]), name)))
+
+
+def build_secrets(rendered: Rendered, service: str) -> tuple[str, ...]:
+    """Paths of the repository that a build reads as secrets."""
+    uses = (rendered.services[service].get("build") or {}).get("secrets") or ()
+    sources = (str((rendered.secrets.get(str(use.get("source"))) or {}).get("file", "")) for use in uses)
+    return tuple(path for path in map(inside_repository, sources) if path is not None)
+
+
+def builds_upon(rendered: Rendered, service: str) -> set[str]:
+    """Services whose containers hold what this one builds: itself, builds that start from its image by
+    `additional_contexts: service:NAME`, and services that run the image under its name."""
+    found: set[str] = set()
+    waiting = [service]
+    while waiting:
+        name = waiting.pop()
+        if name in found:
+            continue
+        found.add(name)
+        image = rendered.services[name].get("image") if is_built(rendered.services[name]) else None
+        for other, model in rendered.services.items():
+            named = ((model.get("build") or {}).get("additional_contexts") or {}).values()
+            if f"service:{name}" in named or (image and not is_built(model) and model.get("image") == image):
+                waiting.append(other)
+    return found

@@ -8,9 +8,11 @@ ignorance is never light.
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
+from difflib import get_close_matches
 from typing import Literal
 
 from dual_update.core.diff import Change, Op, Scope
+from dual_update.core.errors import UsageError
 
 Impact = Literal["none", "image", "structural"]
 Action = Literal["none", "record", "scale", "poke", "roll", "recreate", "rebuild", "create", "remove"]
@@ -53,10 +55,11 @@ class Rule:
 
 @dataclass(frozen=True)
 class Finding:
-    """A Change and the rule that judged it."""
+    """A Change and the rule that judged it. `leaves_stale`: the config overlooks what containers need."""
 
     change: Change
     rule: Rule
+    leaves_stale: bool = False
 
     @property
     def impact(self) -> Impact:
@@ -101,6 +104,9 @@ RULES: tuple[Rule, ...] = (
          "A volume was added.", COMPOSE),
     Rule("volume.removed", "volume", r"", ("remove",), "structural", "record",
          "A volume is no longer used; it and its data stay on the host.", COMPOSE),
+    Rule("volume.name", "volume", r"name|external", _ANY, "structural", "recreate",
+         "A volume gives way to another one, which may be empty; the old one stays on the host.", COMPOSE,
+         needs_person=True),
     Rule("volume.definition", "volume", r".*", _ANY, "structural", "record",
          "A volume's definition changed: compose either ignores that or destroys the data.", COMPOSE,
          needs_person=True),
@@ -120,23 +126,51 @@ RULES: tuple[Rule, ...] = (
 
 
 def judge(changes: Iterable[Change], overrides: Mapping[str, Impact] | None = None) -> tuple[Finding, ...]:
-    """Find the rule for each Change. `overrides` maps rule ids to another impact."""
+    """Find the rule for each Change. `overrides` maps rule ids to another impact.
+
+    A lowered rule is obeyed, and each Finding that leaves a container stale by it says so. Raises
+    UsageError for an id that is not in the catalogue.
+    """
     overrides = overrides or {}
-    return tuple(Finding(change, _overridden(rule_for(change), overrides)) for change in changes)
+    check_overrides(overrides)
+    return tuple(_finding(change, rule_for(change), overrides) for change in changes)
+
+
+def check_overrides(overrides: Mapping[str, Impact]) -> None:
+    """Every id is one of the catalogue. Raises UsageError with the nearest one."""
+    known = [rule.id for rule in RULES]
+    for name in overrides:
+        if name not in known:
+            near = get_close_matches(name, known, n=1)
+            raise UsageError(
+                f"There is no rule {name!r}.",
+                hint=f"Did you mean {near[0]}?" if near else f"The rules are: {', '.join(known)}.",
+            )
 
 
 def rule_for(change: Change) -> Rule:
     """The first rule of the catalogue that matches; a Change no rule knows counts as structural."""
     for rule in RULES:
-        if rule.scope == change.scope and change.op in rule.ops and re.fullmatch(rule.field, change.path):
+        if (
+            rule.scope == change.scope
+            and change.op in rule.ops
+            and re.fullmatch(rule.field, change.path, re.S)
+        ):
             return rule
     return Rule(
         "unknown", change.scope, ".*", _ANY, "structural", "recreate", "Not known to the rules.", "caution"
     )
 
 
-def _overridden(rule: Rule, overrides: Mapping[str, Impact]) -> Rule:
-    impact = overrides.get(rule.id)
-    if impact is None or impact == rule.impact:
-        return rule
-    return replace(rule, impact=impact, action="record" if impact == "none" else rule.action)
+def _finding(change: Change, rule: Rule, overrides: Mapping[str, Impact]) -> Finding:
+    impact = overrides.get(rule.id, rule.impact)
+    if impact == rule.impact:
+        return Finding(change, rule)
+    if impact == "none":
+        return Finding(
+            change,
+            replace(rule, impact=impact, action="record"),
+            leaves_stale=WEIGHT[rule.action] > WEIGHT["record"],
+        )
+    action: Action = "record" if rule.action == "none" else rule.action
+    return Finding(change, replace(rule, impact=impact, action=action))

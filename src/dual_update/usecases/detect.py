@@ -1,19 +1,32 @@
 """Two commits in, one Decision out."""
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+import posixpath
+import re
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import PurePosixPath
 
 from dual_update.core.decision import Decision, Sides, decide
-from dual_update.core.diff import Change, compare
-from dual_update.core.errors import UsageError
-from dual_update.core.model import Rendered, contexts, dockerfile, service_paths
-from dual_update.core.rules import Impact, judge
-from dual_update.usecases.ports import FileChange, Renderer, Repository, Tree
+from dual_update.core.diff import Change, Op, compare
+from dual_update.core.errors import UsageError, WorldError
+from dual_update.core.model import (
+    ImageRef,
+    Rendered,
+    build_secrets,
+    builds_upon,
+    contexts,
+    dockerfile,
+    is_built,
+    service_paths,
+)
+from dual_update.core.rules import Impact, check_overrides, judge
+from dual_update.usecases.ports import FileChange, Registry, Renderer, Repository, Tree
 
 STANDARD_FILES = ("compose.yaml", "compose.yml", "docker-compose.yaml", "docker-compose.yml")
 OVERRIDE_FILES = tuple(name.replace("compose.", "compose.override.") for name in STANDARD_FILES)
+
+_SETTING = re.compile(r"(?m)^\s*(?:export\s+)?(COMPOSE_\w+)\s*=\s*[\"']?([^\"'#\r\n]*)")
 
 SentToBuild = Callable[[Tree, str, str | None, Iterable[str]], tuple[str, ...]]
 
@@ -28,13 +41,19 @@ class Project:
 
 @dataclass(frozen=True)
 class DetectRequest:
-    """What to compare. Without a base everything wanted is new."""
+    """What to compare. Without a base everything wanted is new.
+
+    `running` says which digests the running image of a service is known by, for a look into the
+    registry; `warnings` come from whoever chose the base.
+    """
 
     head: str
     base: str | None = None
     project: Project = field(default_factory=Project)
     cluster: str = ""
     overrides: Mapping[str, Impact] = field(default_factory=dict)
+    running: Mapping[str, Collection[str]] = field(default_factory=dict)
+    warnings: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -47,23 +66,50 @@ class Detected:
 
 
 def detect(
-    request: DetectRequest, repository: Repository, renderer: Renderer, sent_to_build: SentToBuild
+    request: DetectRequest,
+    repository: Repository,
+    renderer: Renderer,
+    sent_to_build: SentToBuild,
+    registry: Registry | None = None,
 ) -> Detected:
-    """Decide what really changed between two commits. Raises UsageError for what cannot be loaded."""
+    """Decide what really changed between two commits. Raises UsageError for what cannot be loaded.
+
+    With a registry, and digests of what runs, a tag that moved counts too; without one nothing is asked
+    of any network.
+    """
+    check_overrides(request.overrides)
     base, head = _commits(request, repository)
     changed = repository.changed(base, head) if base else ()
+    has_moves = any(one.is_submodule for one in changed)
+    moves = repository.submodules(base, head, changed) if base and has_moves else ()
     before, after, warnings = _render(request.project, repository, renderer, base, head, changed)
     changes = [*compare(before, after)]
     changes += _content(before, after, changed)
     changes += _code(repository.tree(head), before, after, changed, sent_to_build)
     changes += [
-        Change("submodule", one.path, "pointer", "change", one.old_id, one.new_id)
-        for one in changed
-        if one.is_submodule
+        Change("submodule", one.path, "pointer", _op(one.before, one.after), one.before, one.after)
+        for one in moves
     ]
-    cluster = request.cluster or after.name
-    sides = Sides(cluster, before, after, base, head, (*warnings, *after.warnings))
+    unanswered: tuple[str, ...] = ()
+    if registry is not None:
+        moved, unanswered = _moved(before, after, request.running, registry)
+        changes += moved
+    sides = Sides(
+        cluster=request.cluster or after.name,
+        before=before,
+        after=after,
+        base=base,
+        head=head,
+        warnings=(*request.warnings, *warnings, *after.warnings, *unanswered),
+        submodules=tuple(moves),
+    )
     return Detected(decide(sides, judge(changes, request.overrides)), before, after)
+
+
+def _op(before: str | None, after: str | None) -> Op:
+    if before is None:
+        return "add"
+    return "remove" if after is None else "change"
 
 
 def _commits(request: DetectRequest, repository: Repository) -> tuple[str | None, str]:
@@ -105,7 +151,7 @@ def _render(
     paths = {one.path for one in changed}
     if old_files == new_files and not paths.intersection(new_files):
         after = render(new_tree, new_files)
-        if not paths & after.consulted:
+        if all(old_tree.read(path) == new_tree.read(path) for path in after.consulted):
             return after, after, ()
     with ThreadPoolExecutor(1) as other_core:
         old_side = other_core.submit(render, old_tree, old_files)
@@ -121,19 +167,19 @@ def _render(
 
 
 def select_files(tree: Tree, project: Project) -> tuple[str, ...]:
-    """The compose files: those that were named, else the one standard file and its override.
+    """The compose files: those that were named, else COMPOSE_FILE of `.env`, else the standard file.
 
-    Raises UsageError when a named file is absent, none is found, or more than one could be meant.
+    The standard file brings its override file along, as with compose. Raises UsageError when a named
+    file is absent, none is found, or more than one could be meant.
     """
     at = f" of commit {tree.commit[:12]}"
-    if project.files:
-        for file in project.files:
-            if tree.read(file) is None:
-                raise UsageError(
-                    f"{file} does not exist in the tree{at}.", hint="Check the path given with -f."
-                )
-        return project.files
     prefix = f"{project.directory}/" if project.directory else ""
+    if project.files:
+        return _named(tree, project.files, at, "Check the path given with -f.")
+    listed = _compose_file_variable(tree.read(f"{prefix}.env") or b"")
+    if listed:
+        paths = tuple(posixpath.normpath(prefix + one) for one in listed)
+        return _named(tree, paths, at, f"{prefix}.env names it in COMPOSE_FILE.")
     found = [prefix + name for name in STANDARD_FILES if tree.read(prefix + name) is not None]
     if not found:
         raise UsageError(
@@ -149,35 +195,102 @@ def select_files(tree: Tree, project: Project) -> tuple[str, ...]:
     return (found[0], *overrides[:1])
 
 
+def _named(tree: Tree, files: tuple[str, ...], at: str, hint: str) -> tuple[str, ...]:
+    for file in files:
+        if tree.read(file) is not None:
+            continue
+        below = f"{file.rstrip('/')}/"
+        if any(path.startswith(below) for path in tree.list()):
+            raise UsageError(f"{file} is a directory in the tree{at}, not a compose file.", hint=hint)
+        raise UsageError(f"{file} does not exist in the tree{at}.", hint=hint)
+    return files
+
+
+def _compose_file_variable(env: bytes) -> tuple[str, ...]:
+    """Files that a project's `.env` names (compose: COMPOSE_FILE, COMPOSE_PATH_SEPARATOR)."""
+    values = dict(re.findall(_SETTING, env.decode("utf-8", "replace")))
+    separator = values.get("COMPOSE_PATH_SEPARATOR") or ":"
+    return tuple(one.strip() for one in values.get("COMPOSE_FILE", "").split(separator) if one.strip())
+
+
 def _content(before: Rendered, after: Rendered, changed: Sequence[FileChange]) -> list[Change]:
     """Changed files that services mount, and who mounts them. Compose does not look into these."""
     users: dict[str, set[str]] = {}
-    paths = {one.path for one in changed}
-    for side in (before, after):
-        for service in side.services:
-            for mounted in service_paths(side, service):
-                prefix = f"{mounted}/" if mounted else ""
-                for path in paths:
-                    if path == mounted or path.startswith(prefix):
-                        users.setdefault(path, set()).add(service)
+    paths = [one.path for one in changed if not one.is_submodule]
+    for mounted, services in _mounts(before, after).items():
+        prefix = f"{mounted}/" if mounted else ""
+        for path in paths:
+            if path == mounted or path.startswith(prefix):
+                users.setdefault(path, set()).update(services)
     return [Change("file", path, "", "change", users=tuple(sorted(users[path]))) for path in sorted(users)]
+
+
+def _mounts(*sides: Rendered) -> dict[str, set[str]]:
+    mounts: dict[str, set[str]] = {}
+    for side in sides:
+        for service in side.services:
+            for path in service_paths(side, service):
+                mounts.setdefault(path, set()).add(service)
+    return mounts
 
 
 def _code(
     tree: Tree, before: Rendered, after: Rendered, changed: Sequence[FileChange], sent_to_build: SentToBuild
 ) -> list[Change]:
-    """Changed files in build contexts, and the services that build from them.
+    """Changed files in build contexts, and the services that run what is built from them.
 
     Compose files often lie in a context (`build: .`). What they say is compared as a model already;
     a comment in them is no reason to build.
     """
     users: dict[str, set[str]] = {}
     judged = {path for path in before.consulted | after.consulted if path.endswith((".yml", ".yaml"))}
-    paths = [one.path for one in changed if one.path not in judged]
+    paths = [one.path for one in changed if one.path not in judged and not one.is_submodule]
+    if not paths:
+        return []
+    sent: dict[tuple[str, str | None], tuple[str, ...]] = {}
     for name, service in after.services.items():
-        if name not in before.services:
+        if not is_built(service):
             continue
+        runs = {one for one in builds_upon(after, name) if one in before.services}
+        reads = {path for path in build_secrets(after, name) if path in paths}
         for context in contexts(service):
-            for path in sent_to_build(tree, context, dockerfile(service), paths):
-                users.setdefault(path, set()).add(name)
+            build = (context, dockerfile(service))
+            if build not in sent:
+                sent[build] = sent_to_build(tree, *build, paths)
+            reads.update(sent[build])
+        for path in reads if runs else ():
+            users.setdefault(path, set()).update(runs)
     return [Change("code", path, "", "change", users=tuple(sorted(users[path]))) for path in sorted(users)]
+
+
+def _moved(
+    before: Rendered, after: Rendered, running: Mapping[str, Collection[str]], registry: Registry
+) -> tuple[list[Change], tuple[str, ...]]:
+    """Services whose reference is unchanged and names other content now; and who did not answer."""
+    asked: dict[str, list[str]] = {}
+    for name in after.active:
+        service = after.services[name]
+        reference = ImageRef.parse(str(service.get("image") or ""))
+        is_same = name in before.services and before.services[name].get("image") == service.get("image")
+        if is_same and running.get(name) and not is_built(service) and not reference.is_pinned:
+            asked.setdefault(reference.canonical, []).append(name)
+
+    def ask(reference: str) -> tuple[str | None, str]:
+        try:
+            found = registry.digest(reference)
+        except WorldError as error:
+            return None, f"Whether {reference} has new content is not known: {error.message}"
+        return (
+            found,
+            "" if found else f"The registry has no {reference} any more; what runs cannot be had again.",
+        )
+
+    with ThreadPoolExecutor(8) as pool:
+        answers = tuple(pool.map(ask, asked))
+    changes = [
+        Change("service", name, "image.digest", "change", users=(name,))
+        for names, (digest, _) in zip(asked.values(), answers, strict=True)
+        for name in names
+        if digest and digest not in running[name]
+    ]
+    return changes, tuple(warning for _, warning in answers if warning)

@@ -7,6 +7,7 @@ from typing import Any, Protocol
 
 from dual_update.core.cluster import EngineInfo, Observed
 from dual_update.core.model import Rendered
+from dual_update.core.submodule import SubmoduleMove
 
 
 @dataclass(frozen=True)
@@ -45,7 +46,13 @@ class Repository(Protocol):
     def root(self) -> str: ...
     def resolve(self, revisions: Sequence[str]) -> tuple[str, ...]: ...
     def tree(self, commit: str) -> Tree: ...
-    def changed(self, base: str, head: str) -> Sequence[FileChange]: ...
+    def changed(self, base: str, head: str) -> Sequence[FileChange]:
+        """Every path that differs between two commits, those inside moved submodules too."""
+        ...
+
+    def submodules(self, base: str, head: str, changes: Sequence[FileChange]) -> Sequence[SubmoduleMove]:
+        """The submodules whose pointer is among these changes, with their commits."""
+        ...
 
 
 class Renderer(Protocol):
