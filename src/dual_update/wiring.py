@@ -1,13 +1,25 @@
 """Composition root: settings in, use-cases with their adapters out. Heavy imports wait until needed."""
 
-from collections.abc import Sequence
+import os
+import secrets
+import signal
+import threading
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from dual_update.adapters.compose import ComposeRenderer
 from dual_update.adapters.git import GitRepository
 from dual_update.adapters.ignore import sent_to_build
+from dual_update.core.config import Config
 from dual_update.usecases.detect import Detected, DetectRequest, Project, detect
+from dual_update.usecases.ports import Store
+
+if TYPE_CHECKING:
+    from dual_update.adapters.project import ComposeCli
+    from dual_update.usecases.site import Site
 
 
 @dataclass(frozen=True)
@@ -17,6 +29,7 @@ class Settings:
     repo: Path = Path()
     files: tuple[str, ...] = ()
     cluster: str = ""
+    config: Path | None = None
     state_dir: Path | None = None
 
 
@@ -24,13 +37,151 @@ def project_of(repository: GitRepository, files: Sequence[str]) -> Project:
     """Where the compose project lies: files are given relative to the directory the user named."""
     directory = repository.directory
     prefix = f"{directory}/" if directory else ""
-    return Project(directory, tuple(prefix + file.removeprefix("./") for file in files))
+    return Project(directory, tuple(os.path.normpath(prefix + file) for file in files))
+
+
+def load_config(repository: GitRepository, settings: Settings, commit: str) -> Config:
+    """The cluster's policy: the file that was named, else the commit's own, else the defaults."""
+    from dual_update.adapters.config import load, load_file
+
+    if settings.config is not None:
+        return load_file(settings.config)
+    return load(repository.tree(commit))
 
 
 def run_detect(settings: Settings, base: str | None, head: str) -> Detected:
-    """Detect in the repository of the settings."""
+    """Detect in the repository of the settings. Without a base: the last deployment known on this host."""
     with GitRepository(settings.repo) as repository:
+        config = load_config(repository, settings, repository.resolve([head])[0])
         request = DetectRequest(
-            head=head, base=base, project=project_of(repository, settings.files), cluster=settings.cluster
+            head=head,
+            base=base or last_deployed(settings, repository, config),
+            project=project_of(repository, settings.files or config.compose_files),
+            cluster=settings.cluster or config.cluster,
+            overrides=config.rules,
         )
         return detect(request, repository, ComposeRenderer(), sent_to_build)
+
+
+def last_deployed(settings: Settings, repository: GitRepository, config: Config) -> str | None:
+    """The commit of the newest good run of this checkout's cluster, if this host knows one."""
+    directory = state_directory(settings)
+    if not (directory / "state.sqlite3").is_file():
+        return None
+    cluster = settings.cluster or config.cluster or None
+    for run in open_store(settings).runs(cluster or "", limit=1000):
+        is_ours = cluster is not None or run.get("checkout") == repository.root
+        if is_ours and run.get("outcome") in {"succeeded", "unchanged"} and repository.has(str(run["to"])):
+            return str(run["to"])
+    return None
+
+
+def state_directory(settings: Settings) -> Path:
+    """Where this host remembers: the flag, DUAL_UPDATE_STATE_DIR, else the usual place."""
+    from dual_update.adapters.store import default_state_directory
+
+    return settings.state_dir or default_state_directory()
+
+
+def open_store(settings: Settings) -> Store:
+    """The memory of this host."""
+    from dual_update.adapters.store import SqliteStore
+
+    return SqliteStore(state_directory(settings))
+
+
+@contextmanager
+def open_site(
+    settings: Settings, ref: str | None, say: Callable[[str], None]
+) -> "Iterator[tuple[Site, str]]":
+    """The cluster on this host with everything a transaction needs, and the commit that is meant.
+
+    Without a ref: the tip of the deploy branch on the remote where there is one (fetched before),
+    else what is checked out.
+    """
+    from dual_update.adapters.checkout import GitCheckout
+    from dual_update.adapters.clock import SystemClock
+    from dual_update.adapters.disk import HostDisk
+    from dual_update.adapters.docker import DockerEngine
+    from dual_update.adapters.probe import HttpProber
+    from dual_update.adapters.project import ComposeCli, ComposeWorkshop
+    from dual_update.usecases.site import Site
+
+    with GitRepository(settings.repo) as repository, DockerEngine() as engine:
+        commit = repository.resolve([ref or default_ref(repository)])[0]
+        config = load_config(repository, settings, commit)
+        project = project_of(repository, settings.files or config.compose_files)
+        root = Path(repository.root)
+        store = open_store(settings)
+
+        def compose(name: str, files: tuple[str, ...]) -> "ComposeCli":
+            directory = root / (files[0].rpartition("/")[0] if files else project.directory)
+            return ComposeCli(directory, [str(root / file) for file in files], name)
+
+        site = Site(
+            cluster=settings.cluster or config.cluster or _cluster_of(repository, project, store, commit),
+            project=project,
+            config=config,
+            repository=repository,
+            renderer=ComposeRenderer(),
+            sent_to_build=sent_to_build,
+            engine=engine,
+            compose=compose,
+            workshop=ComposeWorkshop(root, state_directory(settings) / "scratch", image_id=engine.image_id),
+            checkout=GitCheckout(repository, root),
+            store=store,
+            prober=HttpProber(),
+            clock=SystemClock(),
+            disk=HostDisk(),
+            say=say,
+            salt=lambda: secrets.token_hex(3),
+        )
+        yield site, commit
+
+
+def default_ref(repository: GitRepository) -> str:
+    """What "the newest" means: the upstream of the branch, the remote's default branch, else HEAD."""
+    for name in ("@{upstream}", "refs/remotes/origin/HEAD"):
+        if repository.try_git("rev-parse", "--verify", "--quiet", f"{name}^{{commit}}").code == 0:
+            repository.try_git("fetch", "--quiet", "--no-tags", timeout_seconds=120)
+            return name
+    return "HEAD"
+
+
+def _cluster_of(repository: GitRepository, project: Project, store: Store, commit: str) -> str:
+    """The name this checkout's cluster has had, else the compose project's.
+
+    A changed `name:` must not look like a cluster that was never deployed.
+    """
+    for run in store.runs(limit=1000):
+        if run.get("checkout") == repository.root and run.get("directory") == project.directory:
+            return str(run["cluster"])
+    request = DetectRequest(head=commit, project=project)
+    return detect(request, repository, ComposeRenderer(), sent_to_build).after.name
+
+
+@contextmanager
+def deaf() -> Iterator[None]:
+    """Shield the way back: an impatient second signal must not leave a cluster between old and new."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before: Mapping[signal.Signals, object] = {
+        number: signal.signal(number, signal.SIG_IGN)
+        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+    }
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)  # type: ignore[arg-type]
+
+
+def interrupt_on_termination() -> None:
+    """Let SIGTERM and SIGHUP ask for a rollback as Ctrl-C does."""
+
+    def interrupt(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, interrupt)

@@ -1,14 +1,19 @@
 """The command line: flags in, words and exit codes out."""
 
 import json
-from collections.abc import Callable, Sequence
+import sys
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
-from dual_update.core.errors import DualUpdateError, ExitCode
+from dual_update.core.errors import DualUpdateError, ExitCode, NotNow
 from dual_update.wiring import Settings
+
+if TYPE_CHECKING:
+    from dual_update.core.run import RunReport
+    from dual_update.usecases.apply import Proposal
 
 FORMATS = click.Choice(["text", "json", "markdown"])
 
@@ -28,14 +33,47 @@ def program(arguments: Sequence[str]) -> int:
 
 
 def shared(command: Callable[..., Any]) -> Callable[..., Any]:
-    """Options that every command on a cluster takes, defined once."""
+    """Options that every command on a cluster takes, defined once; they arrive as `settings`."""
+
+    def with_settings(
+        repo: Path,
+        files: tuple[str, ...],
+        cluster: str,
+        config: Path | None,
+        state_dir: Path | None,
+        **rest: Any,
+    ) -> Any:
+        return command(Settings(repo, files, cluster, config, state_dir), **rest)
+
+    with_settings.__doc__ = command.__doc__
+    with_settings.__name__ = command.__name__
+    with_settings.__click_params__ = getattr(command, "__click_params__", [])  # type: ignore[attr-defined]
+    path = click.Path(path_type=Path)
+    decorated: Callable[..., Any] = with_settings
     for option in (
-        click.option("--repo", type=click.Path(path_type=Path), default=Path(), help="The checkout [.]"),
+        click.option("--format", "output_format", type=FORMATS, default="text", help="[text]"),
+        click.option("--state-dir", type=path, help="Where this host remembers [DUAL_UPDATE_STATE_DIR]"),
+        click.option("--config", type=path, help="The config file [.github/dual-update.yml of the commit]"),
+        click.option("--cluster", default="", help="The cluster's name [the compose project's]"),
         click.option(
             "-f", "--file", "files", multiple=True, help="A compose file below it; may be repeated."
         ),
-        click.option("--cluster", default="", help="The cluster's name [the compose project's]"),
-        click.option("--format", "output_format", type=FORMATS, default="text", help="[text]"),
+        click.option("--repo", type=path, default=Path(), help="The checkout [.]"),
+    ):
+        decorated = option(decorated)
+    return decorated
+
+
+def applying(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Options of `plan` and `apply`."""
+    for option in (
+        click.option(
+            "--accept-drift", is_flag=True, help="Undo what someone changed on the running cluster."
+        ),
+        click.option(
+            "--scope", type=click.Choice(["cluster", "changed"]), help="What a revamp replaces [cluster]"
+        ),
+        click.option("--ref", help="The wanted revision [the upstream's tip, else HEAD]"),
     ):
         command = option(command)
     return command
@@ -53,25 +91,248 @@ def cli() -> None:
 @click.option("--head", default="HEAD", help="What is wanted: a revision [HEAD]")
 @click.option("--output", type=click.Path(path_type=Path), help="Write to this file instead.")
 def detect_command(
-    repo: Path,
-    files: tuple[str, ...],
-    cluster: str,
-    output_format: str,
-    base: str | None,
-    head: str,
-    output: Path | None,
+    settings: Settings, output_format: str, base: str | None, head: str, output: Path | None
 ) -> int:
     """Say what really changed between two commits."""
     from dual_update.core import report
     from dual_update.wiring import run_detect
 
-    decision = run_detect(Settings(repo, files, cluster), base, head).decision
+    decision = run_detect(settings, base, head).decision
     if output_format == "json":
-        words = json.dumps(report.report(decision), indent=2, ensure_ascii=False) + "\n"
+        words = as_json(report.report(decision))
     else:
         words = report.markdown(decision) if output_format == "markdown" else report.text(decision)
     write(words, output)
     return ExitCode.DONE
+
+
+@cli.command("plan")
+@shared
+@applying
+def plan_command(
+    settings: Settings, output_format: str, ref: str | None, scope: str | None, *, accept_drift: bool
+) -> int:
+    """Show what apply would do, step by step. Touches nothing."""
+    from dual_update.usecases.apply import ApplyRequest, propose
+    from dual_update.wiring import open_site
+
+    with open_site(settings, ref, progress) as (site, commit):
+        request = ApplyRequest(commit, _scope(scope, site.config.scope), accepts_drift=accept_drift)
+        proposal = propose(site, request)
+    if output_format == "json":
+        write(as_json(_proposal_json(proposal)), None)
+    else:
+        write(_proposal_text(proposal), None)
+    return ExitCode.DONE
+
+
+@cli.command("apply")
+@shared
+@applying
+@click.option("--auto", is_flag=True, help="Do not ask. What can lose data is refused all the same.")
+@click.option("--check-only", is_flag=True, help="Show the plan and stop.")
+@click.option("--expect", default="", help="Refuse anything but the plan or decision with this fingerprint.")
+@click.option(
+    "--wait", "wait_seconds", type=float, default=0.0, help="Seconds to wait for a locked cluster [0]"
+)
+def apply_command(
+    settings: Settings,
+    output_format: str,
+    ref: str | None,
+    scope: str | None,
+    expect: str,
+    wait_seconds: float,
+    *,
+    accept_drift: bool,
+    auto: bool,
+    check_only: bool,
+) -> int:
+    """Bring the cluster to a commit, proven, or leave it exactly as it was."""
+    from dual_update.usecases.apply import ApplyRequest, apply, propose
+    from dual_update.wiring import deaf, interrupt_on_termination, open_site
+
+    interrupt_on_termination()
+    with open_site(settings, ref, progress) as (site, commit):
+        request = ApplyRequest(
+            commit,
+            _scope(scope, site.config.scope),
+            is_approved=auto,
+            accepts_drift=accept_drift,
+            expect=expect,
+            wait_seconds=wait_seconds,
+        )
+        if check_only:
+            proposal = propose(site, request)
+            write(
+                as_json(_proposal_json(proposal)) if output_format == "json" else _proposal_text(proposal),
+                None,
+            )
+            return ExitCode.DONE
+        report = apply(site, request, ask, deaf)
+    return finish(report, output_format)
+
+
+@cli.command("rollback")
+@shared
+@click.option("--to", default="", help="Return to what ran before this run [the newest change]")
+@click.option("--auto", is_flag=True, help="Do not ask.")
+def rollback_command(settings: Settings, output_format: str, to: str, *, auto: bool) -> int:
+    """Return to what ran before a run: images, files, containers. Volume contents stay as they are."""
+    from dual_update.usecases.rollback import choose, rollback
+    from dual_update.wiring import deaf, interrupt_on_termination, open_site
+
+    interrupt_on_termination()
+    with open_site(settings, "HEAD", progress) as (site, _):
+        record = choose(site, to)
+        before = str(record["snapshot"]["commit"] or "")[:12]
+        question = f"Return {site.cluster} to what ran before run {record['run']} (commit {before})?"
+        if not auto and not confirm(question):
+            raise NotNow("Not approved; nothing was changed.")
+        report = rollback(site, record, deaf)
+    return finish(report, output_format)
+
+
+@cli.command("recover")
+@shared
+def recover_command(settings: Settings, output_format: str) -> int:
+    """Settle a run whose process died. Does nothing when there is none."""
+    from dual_update.usecases.recover import recover_locked
+    from dual_update.wiring import deaf, open_site
+
+    with open_site(settings, "HEAD", progress) as (site, _):
+        report = recover_locked(site, deaf)
+    if report is None:
+        write(as_json({"unfinished": None}) if output_format == "json" else "Nothing to recover.\n", None)
+        return ExitCode.DONE
+    code = finish(report, output_format)
+    return ExitCode.ROLLBACK_FAILED if report.outcome == "rollback_failed" else min(code, ExitCode.DONE)
+
+
+@cli.command("release")
+@shared
+def release_command(settings: Settings, output_format: str) -> int:
+    """Lift the quarantine of content that failed before."""
+    from dual_update.wiring import open_site
+
+    with open_site(settings, "HEAD", progress) as (site, _):
+        count = site.store.release(site.cluster)
+    write(as_json({"released": count}) if output_format == "json" else f"{count} lifted.\n", None)
+    return ExitCode.DONE
+
+
+@cli.command("status")
+@shared
+def status_command(settings: Settings, output_format: str) -> int:
+    """What runs, since when, from which commit, and whether it is well."""
+    from dual_update.usecases.status import status, status_text
+    from dual_update.wiring import open_site
+
+    with open_site(settings, "HEAD", progress) as (site, _):
+        now = status(site)
+    write(as_json(now) if output_format == "json" else status_text(now), None)
+    return ExitCode.DONE
+
+
+@cli.command("health")
+@shared
+def health_command(settings: Settings, output_format: str) -> int:
+    """Look at every container and check once. Exit code 1 when something is not well."""
+    from dual_update.usecases.status import health, health_text
+    from dual_update.wiring import open_site
+
+    with open_site(settings, "HEAD", progress) as (site, _):
+        now = health(site)
+    write(as_json(now) if output_format == "json" else health_text(now), None)
+    return ExitCode.DONE if now["healthy"] else ExitCode.FAILED
+
+
+@cli.command("history")
+@shared
+@click.option("--limit", type=click.IntRange(1, 1000), default=20, help="How many runs [20]")
+@click.option("--all", "is_everywhere", is_flag=True, help="Of every cluster on this host.")
+def history_command(settings: Settings, output_format: str, limit: int, *, is_everywhere: bool) -> int:
+    """Runs of the cluster, newest first."""
+    from dual_update.usecases.status import history, history_text
+    from dual_update.wiring import open_site, open_store
+
+    if is_everywhere or settings.cluster:
+        runs = history(open_store(settings), settings.cluster, limit)
+    else:
+        with open_site(settings, "HEAD", progress) as (site, _):
+            runs = history(site.store, site.cluster, limit)
+    write(as_json({"runs": runs}) if output_format == "json" else history_text(runs), None)
+    return ExitCode.DONE
+
+
+@cli.command("doctor")
+@shared
+def doctor_command(settings: Settings, output_format: str) -> int:
+    """Check that this machine has what deployments need, and say what to do where it has not."""
+    from dual_update.adapters.doctor import examine, examine_text
+    from dual_update.wiring import state_directory
+
+    findings = examine(settings.repo, state_directory(settings))
+    write(as_json({"checks": findings}) if output_format == "json" else examine_text(findings), None)
+    return ExitCode.DONE if all(one["good"] for one in findings) else ExitCode.FAILED
+
+
+def _scope(flag: str | None, configured: str) -> Any:
+    return flag or configured
+
+
+def progress(words: str) -> None:
+    """One line about what is being done, on standard error: standard output is for the answer."""
+    click.echo(f"  {click.style('·', dim=True)} {words}", err=True)
+
+
+def ask(proposal: "Proposal") -> bool:
+    """Show a plan and ask for a yes. Raises NotNow where there is no terminal to ask on."""
+    click.echo(_proposal_text(proposal), nl=False, err=True)
+    return confirm("Apply this plan?")
+
+
+def confirm(question: str) -> bool:
+    """A person's yes, from a terminal only."""
+    if not sys.stdin.isatty():
+        raise NotNow("There is no terminal to ask on.", hint="Use --auto to approve without asking.")
+    return click.confirm(question, default=False, err=True)
+
+
+def finish(report: "RunReport", output_format: str) -> int:
+    """Print how a run ended and give its exit code."""
+    from dual_update.core import run
+
+    write(as_json(report.to_json()) if output_format == "json" else run.text(report), None)
+    return report.exit_code
+
+
+def _proposal_text(proposal: "Proposal") -> str:
+    from dual_update.core import plan, report
+
+    decision = report.text(proposal.seen.situation.decision)
+    return f"{decision}{plan.text(proposal.plan)}  fingerprint {proposal.fingerprint[:16]}\n"
+
+
+def _proposal_json(proposal: "Proposal") -> Mapping[str, Any]:
+    from dual_update.core import report
+
+    return {
+        "schema": "dual-update/plan/v1",
+        "decision": report.report(proposal.seen.situation.decision),
+        "strategy": proposal.plan.strategy,
+        "steps": [
+            {"op": s.op, "target": s.target, "cause": s.cause, "undo": s.undo, "services": list(s.services)}
+            for s in proposal.plan.steps
+        ],
+        "outage_seconds": dict(proposal.plan.outage_seconds),
+        "notes": list(proposal.plan.notes),
+        "plan_fingerprint": proposal.fingerprint,
+    }
+
+
+def as_json(value: Any) -> str:
+    """JSON for machines: stable, whole, one document."""
+    return json.dumps(value, indent=2, ensure_ascii=False) + "\n"
 
 
 def write(words: str, output: Path | None) -> None:

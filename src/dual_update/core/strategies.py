@@ -1,0 +1,330 @@
+"""From a Decision and what is observed to a Plan: pure. A user's own strategy enters by the same door."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Literal, Protocol
+
+from dual_update.core.cluster import Observed
+from dual_update.core.decision import Decision
+from dual_update.core.model import Rendered, image_of, is_built, replicas
+from dual_update.core.plan import Plan, Step, listed
+
+Scope = Literal["cluster", "changed"]
+
+REPLACED = ("poke", "roll", "recreate", "rebuild")
+"""Actions that end in a new container."""
+
+
+@dataclass(frozen=True)
+class Situation:
+    """All that a strategy may know. `hashes` are the config hashes `up` would write for the wanted model;
+    `local_images` are references that the engine has already."""
+
+    decision: Decision
+    before: Rendered
+    after: Rendered
+    observed: Observed
+    current_commit: str | None
+    scope: Scope = "cluster"
+    hashes: Mapping[str, str] = field(default_factory=dict)
+    old_project: Observed | None = None
+    timings: Mapping[str, float] = field(default_factory=dict)
+
+    @property
+    def is_first(self) -> bool:
+        """Nothing of this project exists yet."""
+        return self.observed.is_empty and self.old_project is None
+
+
+class Strategy(Protocol):
+    """How to bring a cluster from what is observed to what is wanted."""
+
+    @property
+    def name(self) -> str: ...
+
+    def plan(self, situation: Situation) -> Plan: ...
+
+
+@dataclass(frozen=True)
+class WatchtowerLane:
+    """Image changes, service by service; nothing else is touched."""
+
+    name: str = "watchtower"
+
+    def plan(self, situation: Situation) -> Plan:
+        decision = situation.decision
+        order = start_order(situation.after)
+        touched = [s for s in order if decision.services[s].action in REPLACED]
+        steps = [*_prepare(situation, touched), *_checkout(situation)]
+        for service in touched:
+            op = "beside" if starts_first(situation.after.services[service]) else "roll"
+            steps.append(
+                Step(
+                    op,  # type: ignore[arg-type]
+                    service,
+                    _why(situation, service),
+                    f"{service} returns to the image that ran before",
+                    (service,),
+                    is_forced=decision.services[service].action == "rebuild",
+                )
+            )
+            steps.append(
+                Step("prove", service, "the next service waits until this one is well", "", (service,))
+            )
+        heal = [s for s in missing(situation) if s not in touched]
+        steps += _heal(heal)
+        return Plan(self.name, (*steps, *_closing(situation)), outages(situation, touched))
+
+
+@dataclass(frozen=True)
+class Revamp:
+    """The whole cluster anew (scope `cluster`), or just what changed (scope `changed`).
+
+    Everything is pulled and built before; the outage holds only stop and start.
+    """
+
+    name: str = "revamp"
+
+    def plan(self, situation: Situation) -> Plan:
+        decision, after = situation.decision, situation.after
+        active = start_order(after)
+        replaced = [s for s in active if decision.services[s].action in REPLACED]
+        created = [s for s in active if decision.services[s].action == "create"]
+        removed = [s for s in situation.observed.services if s not in active]
+        scaled = [s for s in active if decision.services[s].action == "scale"]
+        is_whole = situation.scope == "cluster" and bool(replaced or created or removed)
+        if situation.is_first or situation.old_project is not None:
+            is_whole = True
+        images = active if is_whole else [*replaced, *created, *scaled]
+        steps = [*_prepare(situation, images), *_checkout(situation)]
+        if situation.old_project is not None:
+            old = situation.old_project
+            steps.append(
+                Step(
+                    "retire",
+                    old.project,
+                    "the project has a new name",
+                    f"{old.project} is started again",
+                    old.services,
+                )
+            )
+        steps += [
+            Step("remove", service, _gone(situation, service), f"{service} is created again", (service,))
+            for service in removed
+        ]
+        if is_whole:
+            cause = "first deployment" if situation.is_first else _cause(decision)
+            undo = (
+                "everything is removed, volumes stay"
+                if situation.is_first
+                else "every service returns to what it was"
+            )
+            steps.append(
+                Step("revamp", "cluster", cause, undo, tuple(active), is_forced=not situation.is_first)
+            )
+        else:
+            if replaced or created:
+                names = tuple(s for s in active if s in replaced or s in created)
+                causes = "; ".join(f"{s}: {_why(situation, s)}" for s in names)
+                steps.append(
+                    Step(
+                        "recreate",
+                        listed(names),
+                        causes,
+                        f"{listed(names)} return to what they were",
+                        names,
+                        is_forced=True,
+                    )
+                )
+            for service in scaled:
+                count = replicas(after.services[service])
+                steps.append(
+                    Step(
+                        "scale", service, f"{count} containers are wanted", "the old number again", (service,)
+                    )
+                )
+            steps += _heal([s for s in missing(situation) if s not in {*replaced, *created, *scaled}])
+        return Plan(
+            self.name,
+            (*steps, *_closing(situation)),
+            outages(situation, images if is_whole else [*replaced, *removed]),
+        )
+
+
+@dataclass(frozen=True)
+class Settle:
+    """Nothing changed: the checkout follows, and what should run and does not is started."""
+
+    name: str = "none"
+
+    def plan(self, situation: Situation) -> Plan:
+        heal = missing(situation)
+        steps = [*_checkout(situation), *_heal(heal)]
+        if not steps:
+            return Plan(self.name)
+        return Plan(self.name, (*_prepare(situation, heal), *steps, *_closing(situation)))
+
+
+def _prepare(situation: Situation, services: Sequence[str]) -> list[Step]:
+    after = situation.after
+    built = tuple(s for s in services if is_built(after.services[s]))
+    pulled = tuple(s for s in services if not is_built(after.services[s]))
+    steps: list[Step] = []
+    if pulled:
+        steps.append(Step("pull", listed(pulled), "images are here before anything stops", "", pulled))
+    if not situation.is_first:
+        steps.append(Step("keep", "running images", "the way back must not depend on a tag or a registry"))
+    if built:
+        steps.append(Step("build", listed(built), "images are here before anything stops", "", built))
+    steps.append(Step("backup", "compose and env files", "they can be restored by hand"))
+    return steps
+
+
+def _checkout(situation: Situation) -> list[Step]:
+    head = situation.decision.head
+    if situation.current_commit == head:
+        return []
+    undo = f"back to {situation.current_commit[:12]}" if situation.current_commit else ""
+    return [Step("checkout", head[:12], "compose works from this commit's files", undo)]
+
+
+def _heal(services: Sequence[str]) -> list[Step]:
+    return [Step("heal", s, "it should run and does not", "", (s,)) for s in services]
+
+
+def _closing(situation: Situation) -> list[Step]:
+    active = situation.after.active
+    return [
+        Step("prove", "cluster", "every service is well and stays so", "", active),
+        Step("audit", "cluster", "success is said by the engine, not by an exit code", "", active),
+        Step("tidy", "networks", "networks that nobody uses any more"),
+    ]
+
+
+def _cause(decision: Decision) -> str:
+    changed = [name for name, one in decision.services.items() if one.action not in {"none", "record"}]
+    return f"structure changed ({listed(changed)})" if changed else "structure changed"
+
+
+def _why(situation: Situation, service: str) -> str:
+    reasons = situation.decision.services[service].reasons
+    return reasons[0] if reasons else "it is not what is wanted"
+
+
+def _gone(situation: Situation, service: str) -> str:
+    return "behind a profile now" if service in situation.after.services else "no longer in the compose files"
+
+
+def missing(situation: Situation) -> list[str]:
+    """Services that should run and have too few running containers (jobs that ended well are not missing)."""
+    found = []
+    for service in start_order(situation.after):
+        model = situation.after.services[service]
+        well = [
+            c for c in situation.observed.of(service)
+            if c.is_running or (c.state == "exited" and c.exit_code == 0 and is_job(model))
+        ]  # fmt: skip
+        if len(well) < replicas(model):
+            found.append(service)
+    return found
+
+
+def is_job(service: Mapping[str, Any]) -> bool:
+    """A container that may end: no restart policy brings it back."""
+    policy = (service.get("deploy") or {}).get("restart_policy") or {}
+    return service.get("restart", "no") in {"no", "on-failure"} and policy.get("condition", "none") in {
+        "none",
+        "on-failure",
+    }
+
+
+def starts_first(service: Mapping[str, Any]) -> bool:
+    """Can the new container run beside the old one, and does the file ask for it.
+
+    Source: Compose Deploy Specification, `update_config.order`. A fixed host port or name is one
+    thing that two containers cannot have.
+    """
+    order = ((service.get("deploy") or {}).get("update_config") or {}).get("order")
+    has_port = any(port.get("published") for port in service.get("ports") or ())
+    is_alone = bool(service.get("container_name")) or service.get("network_mode") == "host"
+    return order == "start-first" and not has_port and not is_alone
+
+
+def start_order(rendered: Rendered) -> list[str]:
+    """Active services, each after those it depends on; by name where nothing else decides."""
+    active = rendered.active
+    ordered: list[str] = []
+    visiting: set[str] = set()
+
+    def visit(name: str) -> None:
+        if name in ordered or name in visiting:
+            return
+        visiting.add(name)
+        for needed in sorted(rendered.services[name].get("depends_on") or {}):
+            if needed in active:
+                visit(needed)
+        ordered.append(name)
+
+    for name in active:
+        visit(name)
+    return ordered
+
+
+def outages(situation: Situation, services: Sequence[str]) -> dict[str, float]:
+    """Estimated seconds without an answer: this cluster's own history, else the start of the health check.
+
+    Without history: one second to stop and start, and for a health check its start period and two
+    intervals. Services that start first have none.
+    """
+    found: dict[str, float] = {}
+    for service in services:
+        model = situation.after.services.get(service) or situation.before.services.get(service) or {}
+        if service in situation.timings:
+            found[service] = situation.timings[service]
+        elif starts_first(model):
+            found[service] = 0.0
+        else:
+            check = model.get("healthcheck") or {}
+            waits = seconds(check.get("start_period")) + (
+                2 * seconds(check.get("interval")) if check.get("test") else 0
+            )
+            found[service] = 2.0 + min(waits, 60.0)
+    return found
+
+
+_UNITS = {"h": 3600.0, "m": 60.0, "s": 1.0, "ms": 0.001, "us": 1e-6, "ns": 1e-9}
+
+
+def seconds(duration: str | None) -> float:
+    """A Go duration (`1m30s`) in seconds; 0 for none. Source: the Compose Specification, durations."""
+    total, number, unit = 0.0, "", ""
+    for character in (duration or "") + "\0":
+        if character.isdigit() or character == ".":
+            if unit:
+                total += float(number) * _UNITS.get(unit, 0.0)
+                number, unit = "", ""
+            number += character
+        elif character == "\0":
+            if number and unit:
+                total += float(number) * _UNITS.get(unit, 0.0)
+        else:
+            unit += character
+    return total
+
+
+def strategy_for(decision: Decision, situation: Situation) -> Strategy:
+    """The built-in strategy for a Decision. A first deployment is a revamp of nothing."""
+    if situation.is_first or situation.old_project is not None:
+        return Revamp()
+    if any(s not in situation.after.active for s in situation.observed.services):
+        return Revamp()
+    if decision.update_type == "image_only":
+        return WatchtowerLane()
+    if decision.update_type == "none":
+        return Settle()
+    return Revamp()
+
+
+def wanted_images(rendered: Rendered) -> dict[str, str]:
+    """Reference that each active service's containers are to run."""
+    return {s: image_of(rendered.name, s, rendered.services[s]) for s in rendered.active}

@@ -1,0 +1,304 @@
+"""The transaction: the cluster ends as wanted and proven, or exactly as it was."""
+
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+from dataclasses import dataclass, replace
+
+from dual_update.core import plan as plans
+from dual_update.core.errors import DualUpdateError, NotNow
+from dual_update.core.plan import PREPARING, Plan, Step
+from dual_update.core.run import Outcome, RunReport, ServiceResult, run_id
+from dual_update.core.snapshot import Snapshot, take
+from dual_update.core.strategies import Scope, strategy_for
+from dual_update.usecases.execute import Hands
+from dual_update.usecases.journaled import Run
+from dual_update.usecases.preflight import check_after_pull, check_before_pull, refuse_dirty
+from dual_update.usecases.recover import lock_key, recover
+from dual_update.usecases.restore import Return, go_back, passing_checks, retag
+from dual_update.usecases.site import Site
+from dual_update.usecases.situation import WANTED_DIRECTORY, Seen, see
+
+Ask = Callable[["Proposal"], bool]
+Deaf = Callable[[], AbstractContextManager[None]]
+
+
+@dataclass(frozen=True)
+class ApplyRequest:
+    """What to apply and who agreed: `is_approved` by `--auto`, `is_approved_by_person` by a reader of the plan."""
+
+    ref: str
+    scope: Scope = "cluster"
+    is_approved: bool = False
+    is_approved_by_person: bool = False
+    accepts_drift: bool = False
+    expect: str = ""
+    wait_seconds: float = 0.0
+    why: str = "apply"
+
+
+@dataclass(frozen=True)
+class Proposal:
+    """What would be done, before anything is."""
+
+    seen: Seen
+    plan: Plan
+    fingerprint: str
+
+    @property
+    def has_nothing_to_do(self) -> bool:
+        return not self.plan.steps
+
+
+def propose(site: Site, request: ApplyRequest) -> Proposal:
+    """Compute the plan from what is wanted and what runs. Touches nothing."""
+    seen = see(site, request.ref, request.scope, accepts_drift=request.accepts_drift)
+    situation = seen.situation
+    plan = strategy_for(situation.decision, situation).plan(situation)
+    notes = [*plan.notes, *(f"a person must agree: {why}" for why in needs_person(seen)), *seen.drift]
+    if any(step.op in {"revamp", "recreate", "roll"} for step in plan.steps):
+        notes.append("what a new version writes into volumes is not taken back by a rollback.")
+    plan = replace(plan, notes=tuple(notes))
+    fingerprint = plans.plan_fingerprint(situation.decision, plan, situation.observed, {})
+    return Proposal(seen, plan, fingerprint)
+
+
+def needs_person(seen: Seen) -> tuple[str, ...]:
+    """Sentences for which `--auto` is not enough: data could be lost."""
+    if seen.situation.is_first:
+        return ()
+    return seen.situation.decision.needs_person
+
+
+def apply(site: Site, request: ApplyRequest, ask: Ask, deaf: Deaf) -> RunReport:
+    """Bring the cluster to `request.ref`, or leave it exactly as it is.
+
+    `ask` shows the plan to a person. `deaf` shields the way back from further interrupts. Raises
+    NotNow (5) and UsageError (2) before anything is recorded; every other end is in the report.
+    """
+    shown = propose(site, request)
+    _agree(shown, request, ask)
+    project = shown.seen.situation.after.name
+    with site.store.lock(lock_key(site, project), request.why, request.wait_seconds):
+        settled = recover(site, deaf)
+        proposal = propose(site, request)
+        if settled is None and proposal.fingerprint != shown.fingerprint and not request.is_approved:
+            raise NotNow(
+                "The cluster changed while the plan was read.", hint="Look at the new plan and decide again."
+            )
+        _refuse(site, proposal, request)
+        if proposal.has_nothing_to_do:
+            return _unchanged(site, proposal)
+        return _Transaction(site, proposal, deaf).run()
+
+
+def _agree(proposal: Proposal, request: ApplyRequest, ask: Ask) -> None:
+    if request.expect and request.expect not in {
+        proposal.fingerprint,
+        proposal.seen.situation.decision.fingerprint,
+    }:
+        raise NotNow(
+            "This is not the plan that was expected: the commit, the files or the running cluster changed.",
+            hint=f"The plan is now {proposal.fingerprint[:16]}. Look at it with `dual-update plan`.",
+        )
+    if proposal.has_nothing_to_do or request.is_approved_by_person:
+        return
+    reasons = needs_person(proposal.seen)
+    if request.is_approved and not reasons:
+        return
+    if request.is_approved and reasons:
+        raise NotNow(
+            "A person must agree: " + " ".join(reasons),
+            hint="Run it without --auto and confirm, once the data is safe.",
+        )
+    if not ask(proposal):
+        raise NotNow("Not approved; nothing was changed.")
+
+
+def _refuse(site: Site, proposal: Proposal, request: ApplyRequest) -> None:
+    situation = proposal.seen.situation
+    reason = site.store.quarantined(site.cluster, situation.decision.fingerprint)
+    if reason is not None and not proposal.has_nothing_to_do and not request.is_approved_by_person:
+        raise NotNow(
+            f"This content failed before and is quarantined: {reason}",
+            hint="Change it, or lift it with `dual-update release`.",
+        )
+    if proposal.seen.drift and not request.accepts_drift:
+        raise NotNow(
+            "The running cluster was changed by someone else:\n" + "\n".join(proposal.seen.drift),
+            hint="Take the change into git, or accept that it is undone with --accept-drift.",
+        )
+    if site.config.mode == "watchtower_only" and proposal.plan.strategy == "revamp":
+        raise NotNow("This update changes the structure, and the mode watchtower_only never revamps.")
+    refuse_dirty(site, situation)
+
+
+def _unchanged(site: Site, proposal: Proposal) -> RunReport:
+    situation = proposal.seen.situation
+    return RunReport(
+        run=run_id(site.clock.now(), site.salt()),
+        cluster=site.cluster,
+        outcome="unchanged",
+        reason=None,
+        update_type=situation.decision.update_type,
+        strategy="none",
+        from_commit=situation.current_commit,
+        to_commit=situation.decision.head,
+        started_at=site.clock.now(),
+        duration_seconds=0.0,
+        services={
+            name: ServiceResult("none", image, image, is_verified=True)
+            for name in situation.observed.services
+            for image in [situation.observed.of(name)[0].image_id]
+        },
+    )
+
+
+class _Transaction:
+    """One run from its first word in the journal to its last."""
+
+    def __init__(self, site: Site, proposal: Proposal, deaf: Deaf) -> None:
+        self._site = site
+        self._proposal = proposal
+        self._deaf = deaf
+        self._situation = proposal.seen.situation
+        self._started_at = site.clock.now()
+        self._began = site.clock.monotonic()
+        self._run = Run(site, run_id(self._started_at, site.salt()))
+        self._snapshot = self._take_snapshot()
+        self._hands = Hands(site, proposal.seen, self._snapshot, proposal.plan)
+        self._was_interrupted = False
+
+    def run(self) -> RunReport:
+        self._begin()
+        try:
+            self._prepare()
+        except (DualUpdateError, KeyboardInterrupt) as error:
+            with self._deaf():
+                return self._refused(error)
+        try:
+            self._hands.carry_out(self._run, self._steps(is_preparing=False))
+        except (Exception, KeyboardInterrupt) as error:
+            with self._deaf():
+                return self._rolled_back(error)
+        return self._finish("succeeded", None)
+
+    def _take_snapshot(self) -> Snapshot:
+        situation = self._situation
+        observed = situation.old_project or situation.observed
+        directory = self._site.store.backup_directory(self._site.cluster, self._run.id)
+        files = situation.before.files or situation.after.files
+        return take(observed, situation.current_commit, files, directory)
+
+    def _begin(self) -> None:
+        situation = self._situation
+        well = passing_checks(self._site) if not self._snapshot.is_empty else frozenset()
+        self._well_before = well
+        self._site.store.begin(
+            {
+                "run": self._run.id,
+                "kind": "apply",
+                "cluster": self._site.cluster,
+                "checkout": self._site.checkout.path,
+                "directory": self._site.project.directory,
+                "project": situation.after.name,
+                "from": situation.current_commit,
+                "to": situation.decision.head,
+                "update_type": situation.decision.update_type,
+                "strategy": self._proposal.plan.strategy,
+                "fingerprint": situation.decision.fingerprint,
+                "started_at": self._started_at,
+                "backup": self._snapshot.directory,
+                "host_files": f"{self._snapshot.directory}/{WANTED_DIRECTORY}",
+                "snapshot": self._snapshot.to_json(),
+                "came": situation.after.name,
+                "well_before": sorted(well),
+                "plan": [(s.op, s.target, s.cause, s.undo) for s in self._proposal.plan.steps],
+            }
+        )
+
+    def _steps(self, *, is_preparing: bool) -> list[Step]:
+        return [s for s in self._proposal.plan.steps if (s.op in PREPARING) == is_preparing]
+
+    def _prepare(self) -> None:
+        """Everything that can fail without touching what runs."""
+        check_before_pull(self._site, self._situation)
+        steps = self._steps(is_preparing=True)
+        self._hands.carry_out(self._run, steps)
+        fetched = {s for step in steps if step.op in {"pull", "build"} for s in step.services}
+        touched = {
+            s for step in self._proposal.plan.steps if step.op in plans.TOUCHING for s in step.services
+        }
+        wanted = sorted((fetched | touched) & set(self._situation.after.active))
+        self._hands.images.update(check_after_pull(self._site, self._situation, wanted))
+        self._site.store.seal_backup(self._site.cluster, self._run.id)
+
+    def _refused(self, error: BaseException) -> RunReport:
+        self._was_interrupted = isinstance(error, KeyboardInterrupt)
+        self._site.say("refused; names of images are put back")
+        retag(self._site, self._snapshot)
+        return self._finish("refused", _sentence(error))
+
+    def _rolled_back(self, error: BaseException) -> RunReport:
+        self._was_interrupted = isinstance(error, KeyboardInterrupt)
+        reason = _sentence(error)
+        self._site.say(f"failed: {reason}")
+        self._site.say("going back to what ran before")
+        self._site.store.amend(self._run.id, {"reason": reason, "is_going_back": True})
+        if not self._was_interrupted:
+            fingerprint = self._situation.decision.fingerprint
+            self._site.store.quarantine(self._site.cluster, fingerprint, reason, self._run.id)
+        way = Return(self._snapshot, self._situation.after.name, well_before=self._well_before)
+        try:
+            go_back(self._site, self._run, way)
+        except Exception as failure:  # whatever it was, a person has to know that the way back failed
+            return self._finish("rollback_failed", f"{reason} Then: {_sentence(failure)}")
+        return self._finish("rolled_back", reason)
+
+    def _finish(self, outcome: Outcome, reason: str | None) -> RunReport:
+        situation = self._situation
+        is_good = outcome == "succeeded"
+        if is_good and self._proposal.plan.changes_nothing:
+            outcome = "unchanged"
+        report = RunReport(
+            run=self._run.id,
+            cluster=self._site.cluster,
+            outcome=outcome,
+            reason=reason,
+            update_type=situation.decision.update_type,
+            strategy=self._proposal.plan.strategy,
+            from_commit=situation.current_commit,
+            to_commit=situation.decision.head,
+            started_at=self._started_at,
+            duration_seconds=self._site.clock.monotonic() - self._began,
+            services=self._services(is_good=is_good),
+            steps=tuple(self._run.steps),
+            was_interrupted=self._was_interrupted,
+        )
+        self._site.store.finish(self._run.id, outcome, report.to_json())
+        return report
+
+    def _services(self, *, is_good: bool) -> dict[str, ServiceResult]:
+        """Read once more what runs: reports carry what the engine shows, not what was meant."""
+        situation = self._situation
+        observed = self._site.engine.observe(situation.after.name)
+        results = {}
+        for name, decision in situation.decision.services.items():
+            kept, now = self._snapshot.of(name), observed.of(name)
+            action = decision.action
+            if situation.is_first and action not in {"none", "record"}:
+                action = "create"
+            results[name] = ServiceResult(
+                action=action,
+                image_id_before=kept[0].image_id if kept else None,
+                image_id_after=now[0].image_id if now else None,
+                is_verified=is_good,
+            )
+        return results
+
+
+def _sentence(error: BaseException) -> str:
+    if isinstance(error, DualUpdateError):
+        return error.message
+    if isinstance(error, KeyboardInterrupt):
+        return "Interrupted."
+    return f"An unexpected {type(error).__name__}."

@@ -1,0 +1,172 @@
+"""The hands: one act per kind of step, without an opinion. What to do was decided in the plan."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+
+from dual_update.core.errors import StepFailed
+from dual_update.core.model import replicas
+from dual_update.core.plan import TOUCHING, Plan, Step
+from dual_update.core.snapshot import Snapshot, keep_reference
+from dual_update.core.strategies import is_job
+from dual_update.usecases.audit import Expectation, audit
+from dual_update.usecases.backup import write_backup
+from dual_update.usecases.journaled import Run
+from dual_update.usecases.ports import ComposeProject
+from dual_update.usecases.prove import Wanted, prove
+from dual_update.usecases.site import Site
+from dual_update.usecases.situation import Seen
+
+
+@dataclass
+class Hands:
+    """What the acts of one run share. `images` is filled once everything is here: service -> image id."""
+
+    site: Site
+    seen: Seen
+    snapshot: Snapshot
+    plan: Plan
+    images: dict[str, str] = field(default_factory=dict)
+    compose: ComposeProject = field(init=False)
+
+    def __post_init__(self) -> None:
+        after = self.seen.situation.after
+        self.compose = self.site.compose(after.name, after.files)
+
+    def carry_out(self, run: Run, steps: Sequence[Step]) -> None:
+        """Do each step in order; the first that fails ends it."""
+        for step in steps:
+            run.do(step, lambda step=step: self._acts[step.op](step))  # type: ignore[misc]
+
+    @property
+    def _acts(self) -> Mapping[str, Callable[[Step], None]]:
+        return {
+            "pull": self._pull,
+            "build": self._build,
+            "keep": self._keep,
+            "backup": self._backup,
+            "checkout": self._checkout,
+            "retire": self._retire,
+            "remove": self._remove,
+            "roll": self._roll,
+            "beside": self._beside,
+            "recreate": self._recreate,
+            "scale": self._up,
+            "heal": self._up,
+            "revamp": self._revamp,
+            "prove": self._prove,
+            "audit": self._audit,
+            "tidy": self._tidy,
+        }
+
+    def _pull(self, step: Step) -> None:
+        self.site.workshop.pull(self.seen.situation.after, step.services)
+
+    def _build(self, step: Step) -> None:
+        situation = self.seen.situation
+        tree = self.site.repository.tree(situation.decision.head)
+        self.site.workshop.build(situation.after, tree, step.services)
+
+    def _keep(self, _: Step) -> None:
+        for image_id in {one.image_id for one in self.snapshot.containers}:
+            self.site.engine.tag(image_id, keep_reference(self.snapshot.project, image_id))
+
+    def _backup(self, _: Step) -> None:
+        write_backup(self.site, self.seen, self.snapshot)
+
+    def _checkout(self, _: Step) -> None:
+        self.site.checkout.move(self.seen.situation.decision.head)
+
+    def _retire(self, step: Step) -> None:
+        for container in self.site.engine.observe(step.target).containers:
+            self.site.engine.stop(container.id)
+
+    def _remove(self, step: Step) -> None:
+        observed = self.site.engine.observe(self.seen.situation.after.name)
+        for service in step.services:
+            for container in observed.of(service):
+                self.site.engine.stop(container.id)
+                self.site.engine.remove(container.id)
+
+    def _roll(self, step: Step) -> None:
+        self.compose.up(step.services, force=step.is_forced)
+
+    def _beside(self, step: Step) -> None:
+        """Each old container makes room only after a new one beside it is well."""
+        service = step.target
+        project = self.seen.situation.after.name
+        count = replicas(self.seen.situation.after.services[service])
+        for old in self.site.engine.observe(project).of(service):
+            self.compose.up([service], keep_existing=True, scale={service: count + 1})
+            proof = prove(self.site, Wanted(project, {service: count + 1}), settle_seconds=0)
+            if not proof.is_good:
+                raise StepFailed(f"{service} is not well: {proof.reason}.")
+            self.site.engine.stop(old.id)
+            self.site.engine.remove(old.id)
+
+    def _recreate(self, step: Step) -> None:
+        self.compose.up(step.services, force=step.is_forced)
+
+    def _up(self, step: Step) -> None:
+        self.compose.up(step.services)
+
+    def _revamp(self, step: Step) -> None:
+        self.compose.up((), with_dependencies=True, force=step.is_forced, remove_orphans=True)
+
+    def _prove(self, step: Step) -> None:
+        settle = 0.0 if step.target != "cluster" else None
+        proof = prove(self.site, self._wanted(step.services, is_whole=step.target == "cluster"), settle)
+        if not proof.is_good:
+            raise StepFailed(f"Not healthy after {proof.seconds:.0f} s: {proof.reason}.")
+
+    def _wanted(self, services: Sequence[str], *, is_whole: bool) -> Wanted:
+        after = self.seen.situation.after
+        counts = {s: replicas(after.services[s]) for s in services}
+        checks = self.site.config.health.checks if is_whole else ()
+        return Wanted(after.name, counts, frozenset(s for s in services if is_job(after.services[s])), checks)
+
+    def _audit(self, _: Step) -> None:
+        complaints = audit(self.site, self.expectation())
+        if complaints:
+            raise StepFailed("The engine shows something else than was wanted: " + " ".join(complaints))
+
+    def expectation(self) -> Expectation:
+        """What the engine has to show when this plan is done."""
+        situation = self.seen.situation
+        after = situation.after
+        active = after.active
+        touched = {s for step in self.plan.steps if step.op in TOUCHING for s in step.services}
+        untouched = {
+            s: frozenset((c.id, c.started_at) for c in situation.observed.of(s))
+            for s in active
+            if s not in touched
+        }
+        return Expectation(
+            project=after.name,
+            counts={s: replicas(after.services[s]) for s in active},
+            images={
+                **{
+                    one.service: one.image_id
+                    for one in self.snapshot.containers
+                    if one.service not in touched
+                },
+                **{s: image for s, image in self.images.items() if s in touched},
+            },
+            hashes={s: h for s, h in situation.hashes.items() if s in touched},
+            untouched=untouched,
+            jobs=frozenset(s for s in active if is_job(after.services[s])),
+        )
+
+    def _tidy(self, _: Step) -> None:
+        """Networks of the project that the wanted model does not have, and the old project's containers."""
+        situation = self.seen.situation
+        after = situation.after
+        wanted = {str(one.get("name") or f"{after.name}_{key}") for key, one in after.networks.items()}
+        if situation.old_project is not None:
+            old = self.site.engine.observe(situation.old_project.project)
+            for container in old.containers:
+                self.site.engine.remove(container.id)
+            for network in old.networks:
+                self.site.engine.remove_network(network)
+        for network in self.site.engine.observe(after.name).networks:
+            if network not in wanted:
+                self.site.engine.remove_network(network)

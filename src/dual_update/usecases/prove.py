@@ -1,0 +1,129 @@
+"""Waits until services are well and stay so, or until it is certain that they will not be."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+from dual_update.core.cluster import Container, Observed, Reading
+from dual_update.core.config import Check, HttpCheck
+from dual_update.usecases.site import Site
+
+POLL_SECONDS = 0.5
+CRASHES = 2
+"""Restarts since the first look after which a container is said to be crashing."""
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """What has to be well. `containers` says how many of each service; `jobs` may have ended with 0."""
+
+    project: str
+    containers: Mapping[str, int]
+    jobs: frozenset[str] = frozenset()
+    checks: tuple[Check, ...] = ()
+
+
+@dataclass(frozen=True)
+class Proof:
+    """The last look: all readings, and whether all were good for long enough."""
+
+    is_good: bool
+    readings: tuple[Reading, ...] = ()
+    seconds: float = 0.0
+
+    @property
+    def failures(self) -> tuple[Reading, ...]:
+        return tuple(one for one in self.readings if not one.is_good)
+
+    @property
+    def reason(self) -> str:
+        """One sentence: what is not well."""
+        return "; ".join(f"{one.name}: {one.detail}" for one in self.failures) or "all is well"
+
+
+@dataclass
+class _Watch:
+    """What a wait remembers between looks: restart counts at the first look, and when all became good."""
+
+    restarts: dict[str, int] = field(default_factory=dict)
+    good_since: float | None = None
+
+
+def prove(site: Site, wanted: Wanted, settle_seconds: float | None = None) -> Proof:
+    """Look until everything has been good for the settle time, something cannot become good any more,
+    or a service's deadline is over."""
+    health = site.config.health
+    settle = health.settle_seconds if settle_seconds is None else settle_seconds
+    began = site.clock.monotonic()
+    watch = _Watch()
+    while True:
+        readings = look(site, wanted, watch.restarts)
+        now = site.clock.monotonic()
+        elapsed = now - began
+        bad = [one for one in readings if not one.is_good]
+        if not bad:
+            watch.good_since = watch.good_since if watch.good_since is not None else now
+            if now - watch.good_since >= settle:
+                return Proof(True, readings, elapsed)
+        else:
+            watch.good_since = None
+            late = any(elapsed >= health.deadline_of(one.service) for one in bad)
+            if late or any(one.is_final for one in bad):
+                return Proof(False, readings, elapsed)
+        site.clock.sleep(POLL_SECONDS)
+
+
+def look(site: Site, wanted: Wanted, restarts: dict[str, int] | None = None) -> tuple[Reading, ...]:
+    """One look at every container and every check. `restarts` keeps the counts of the first look."""
+    counts = restarts if restarts is not None else {}
+    observed = site.engine.observe(wanted.project)
+    readings = [
+        reading
+        for service, count in wanted.containers.items()
+        for reading in _service(observed, service, count, counts, is_job=service in wanted.jobs)
+    ]
+    readings += [check(site, one) for one in wanted.checks if one.service in ("", *wanted.containers)]
+    return tuple(readings)
+
+
+def _service(
+    observed: Observed, service: str, count: int, restarts: dict[str, int], *, is_job: bool
+) -> Sequence[Reading]:
+    containers = [c for c in observed.of(service) if c.state not in {"created", "dead"}]
+    readings = [
+        _container(one, restarts.setdefault(one.id, one.restart_count), is_job=is_job) for one in containers
+    ]
+    if len(containers) < count:
+        seen = f"{len(containers)} of {count} containers are there"
+        readings.append(Reading(service, service, False, False, seen))
+    return readings
+
+
+def _container(container: Container, restarts_before: int, *, is_job: bool) -> Reading:
+    def reading(is_good: bool, detail: str, is_final: bool = False) -> Reading:
+        return Reading(container.name, container.service, is_good, is_final, detail)
+
+    crashes = container.restart_count - restarts_before
+    if container.state in {"exited", "dead"}:
+        if is_job and container.exit_code == 0:
+            return reading(True, "ended with exit code 0")
+        return reading(False, f"exited with code {container.exit_code}", True)
+    if container.state == "restarting" or crashes > 0:
+        return reading(
+            False, f"restarted {crashes or 1} times, last exit code {container.exit_code}", crashes >= CRASHES
+        )
+    if container.state != "running":
+        return reading(False, f"is {container.state}")
+    if container.health == "unhealthy":
+        return reading(False, "its health check fails", True)
+    if container.health == "starting":
+        return reading(False, "its health check has not passed yet")
+    return reading(True, container.health or "running")
+
+
+def check(site: Site, wanted: Check) -> Reading:
+    """One look at one of the user's checks."""
+    if isinstance(wanted, HttpCheck):
+        wrong = site.prober.http(wanted.url, wanted.status, wanted.body, wanted.timeout_seconds)
+    else:
+        wrong = site.prober.tcp(wanted.host, wanted.port, wanted.timeout_seconds)
+    return Reading(wanted.name, wanted.service, wrong is None, False, wrong or "answers")

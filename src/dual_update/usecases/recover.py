@@ -1,0 +1,79 @@
+"""Settles a run whose process died: the cluster ends as it was, or as wanted if that was proven already."""
+
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+
+from dual_update.core.errors import DualUpdateError
+from dual_update.core.plan import PREPARING
+from dual_update.core.run import Outcome, RunReport
+from dual_update.core.snapshot import Snapshot
+from dual_update.usecases.journaled import FINISHED, Run
+from dual_update.usecases.ports import Json
+from dual_update.usecases.restore import Return, go_back, retag
+from dual_update.usecases.site import Site
+
+
+def recover(site: Site, deaf: Callable[[], AbstractContextManager[None]]) -> RunReport | None:
+    """Settle the unfinished run of this cluster, if there is one. The caller holds the lock."""
+    record = site.store.unfinished(site.cluster)
+    if record is None:
+        return None
+    with deaf():
+        return _settle(site, record)
+
+
+def _settle(site: Site, record: Json) -> RunReport:
+    site.say(f"run {record['run']} did not end; settling it first")
+    began = site.clock.monotonic()
+    run = Run(site, str(record["run"]))
+    snapshot = Snapshot.from_json(record["snapshot"])
+    journal = site.store.journal(run.id)
+    is_going_back = bool(record.get("is_going_back"))
+    is_proven = any(e.op == "audit" and e.phase == FINISHED for e in journal) and not is_going_back
+    was_touched = any(entry.op not in PREPARING for entry in journal)
+    outcome: Outcome
+    reason = str(record.get("reason") or "The process that made this update died.")
+    if is_proven:
+        outcome = "succeeded"
+    elif not was_touched:
+        retag(site, snapshot)
+        outcome = "refused"
+    else:
+        site.store.amend(run.id, {"is_going_back": True, "reason": reason})
+        way = Return(snapshot, str(record["came"]), well_before=frozenset(record.get("well_before") or ()))
+        try:
+            go_back(site, run, way)
+            outcome = "rolled_back"
+        except DualUpdateError as error:
+            outcome = "rollback_failed"
+            reason = f"{reason} Then: {error.message}"
+    report = RunReport(
+        run=run.id,
+        cluster=site.cluster,
+        outcome=outcome,
+        reason=reason,
+        update_type=str(record["update_type"]),
+        strategy=str(record["strategy"]),
+        from_commit=record["from"],
+        to_commit=str(record["to"]),
+        started_at=str(record["started_at"]),
+        duration_seconds=site.clock.monotonic() - began,
+        kind=str(record["kind"]),
+        steps=tuple(run.steps),
+    )
+    site.store.finish(run.id, outcome, {**report.to_json(), "was_recovered": True})
+    return report
+
+
+def recover_locked(site: Site, deaf: Callable[[], AbstractContextManager[None]]) -> RunReport | None:
+    """`recover` for a door of its own: takes the lock, so that a run under way is never "recovered"."""
+    record = site.store.unfinished(site.cluster)
+    if record is None:
+        return None
+    with site.store.lock(lock_key(site, str(record["project"])), "recover", 0.0):
+        return recover(site, deaf)
+
+
+def lock_key(site: Site, project: str) -> str:
+    """One writer per engine and project, whatever the cluster is called."""
+    return f"{site.engine.info().id}-{project}"
