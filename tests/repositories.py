@@ -6,7 +6,11 @@ import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from dual_update.usecases.detect import Detected
+from dual_update.adapters.compose import ComposeRenderer
+from dual_update.adapters.git import GitRepository
+from dual_update.adapters.ignore import sent_to_build
+from dual_update.core.rules import Impact
+from dual_update.usecases.detect import Detected, DetectRequest, Project, detect
 
 Files = Mapping[str, str | bytes | None]
 
@@ -65,10 +69,20 @@ class Checkout:
     def head(self) -> str:
         return self.git("rev-parse", "HEAD")
 
-    def detect(self, base: str | None, head: str = "HEAD", files: Sequence[str] = ()) -> Detected:
-        from dual_update.wiring import Settings, run_detect
-
-        return run_detect(Settings(self.directory, tuple(files)), base, head)
+    def detect(
+        self,
+        base: str | None,
+        head: str = "HEAD",
+        files: Sequence[str] = (),
+        directory: str = "",
+        overrides: Mapping[str, Impact] | None = None,
+    ) -> Detected:
+        """What the use-case says of two commits; `files` and `directory` are paths below the root."""
+        request = DetectRequest(
+            head=head, base=base, project=Project(directory, tuple(files)), overrides=overrides or {}
+        )
+        with GitRepository(self.directory) as repository:
+            return detect(request, repository, ComposeRenderer(), sent_to_build)
 
 
 def dual_update(
