@@ -218,24 +218,37 @@ def _gone(situation: Situation, service: str) -> str:
 def missing(situation: Situation) -> list[str]:
     """Services that should run and have too few running containers (jobs that ended well are not missing)."""
     found = []
+    may_end = jobs(situation.after)
     for service in start_order(situation.after):
         model = situation.after.services[service]
         well = [
             c for c in situation.observed.of(service)
-            if c.is_running or (c.state == "exited" and c.exit_code == 0 and is_job(model))
+            if c.is_running or (c.state == "exited" and c.exit_code == 0 and service in may_end)
         ]  # fmt: skip
         if len(well) < replicas(model):
             found.append(service)
     return found
 
 
-def is_job(service: Mapping[str, Any]) -> bool:
-    """A container that may end: no restart policy brings it back."""
-    policy = (service.get("deploy") or {}).get("restart_policy") or {}
-    return service.get("restart", "no") in {"no", "on-failure"} and policy.get("condition", "none") in {
-        "none",
-        "on-failure",
+def jobs(rendered: Rendered) -> frozenset[str]:
+    """Services that may end with exit code 0 and are done then.
+
+    Either the file says so (a restart policy of `no` or `on-failure`, written out) or another service
+    waits for its end. A service without any policy that ends is not a job: it came to a stop.
+    """
+    awaited = {
+        needed
+        for service in rendered.services.values()
+        for needed, how in (service.get("depends_on") or {}).items()
+        if (how or {}).get("condition") == "service_completed_successfully"
     }
+    return frozenset(name for name, one in rendered.services.items() if name in awaited or _says_it_ends(one))
+
+
+def _says_it_ends(service: Mapping[str, Any]) -> bool:
+    policy = (service.get("deploy") or {}).get("restart_policy") or {}
+    restart = str(service.get("restart") or policy.get("condition") or "")
+    return restart in {"no", "none"} or restart.startswith("on-failure")
 
 
 def starts_first(service: Mapping[str, Any]) -> bool:

@@ -7,7 +7,7 @@ from dual_update.core.errors import StepFailed
 from dual_update.core.model import replicas
 from dual_update.core.plan import TOUCHING, Plan, Step
 from dual_update.core.snapshot import Snapshot, keep_reference
-from dual_update.core.strategies import is_job
+from dual_update.core.strategies import jobs
 from dual_update.usecases.audit import Expectation, audit
 from dual_update.usecases.backup import write_backup
 from dual_update.usecases.journaled import Run
@@ -122,7 +122,7 @@ class Hands:
         after = self.seen.situation.after
         counts = {s: replicas(after.services[s]) for s in services}
         checks = self.site.config.health.checks if is_whole else ()
-        return Wanted(after.name, counts, frozenset(s for s in services if is_job(after.services[s])), checks)
+        return Wanted(after.name, counts, jobs(after), checks)
 
     def _audit(self, _: Step) -> None:
         complaints = audit(self.site, self.expectation())
@@ -153,7 +153,7 @@ class Hands:
             },
             hashes={s: h for s, h in situation.hashes.items() if s in touched},
             untouched=untouched,
-            jobs=frozenset(s for s in active if is_job(after.services[s])),
+            jobs=jobs(after),
         )
 
     def _tidy(self, _: Step) -> None:

@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from dual_update.core.model import replicas
-from dual_update.core.strategies import is_job
+from dual_update.core.strategies import jobs
 from dual_update.usecases.detect import DetectRequest, detect
 from dual_update.usecases.ports import Json, Store
 from dual_update.usecases.prove import Wanted, look
@@ -92,8 +92,7 @@ def _wanted(site: Site) -> Wanted:
     request = DetectRequest(head=site.checkout.head() or "HEAD", project=site.project, cluster=site.cluster)
     after = detect(request, site.repository, site.renderer, site.sent_to_build).after
     counts = {name: replicas(after.services[name]) for name in after.active}
-    jobs = frozenset(name for name in after.active if is_job(after.services[name]))
-    return Wanted(after.name, counts, jobs, site.config.health.checks)
+    return Wanted(after.name, counts, jobs(after), site.config.health.checks)
 
 
 def history(store: Store, cluster: str, limit: int) -> list[dict[str, Any]]:
