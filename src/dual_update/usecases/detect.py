@@ -149,7 +149,8 @@ def _render(
             (f"The base cannot be loaded, so all counts as new: {error.message}",),
         )
     paths = {one.path for one in changed}
-    if old_files == new_files and not paths.intersection(new_files):
+    is_without = any(set(one.new_id) == {"0"} for one in changed)  # what is gone may have been read
+    if old_files == new_files and not is_without and not paths.intersection(new_files):
         after = render(new_tree, new_files)
         if all(old_tree.read(path) == new_tree.read(path) for path in after.consulted):
             return after, after, ()

@@ -1,0 +1,504 @@
+"""What detect says of two commits, with real git and the real compose binary."""
+
+from pathlib import Path
+
+import pytest
+
+from dual_update.core.decision import Decision
+from dual_update.core.errors import UsageError
+from tests.repositories import Checkout, Files
+
+
+@pytest.fixture
+def repo(tmp_path: Path) -> Checkout:
+    return Checkout(tmp_path / "shop")
+
+
+def decide(repo: Checkout, before: Files, after: Files, **options: object) -> Decision:
+    base = repo.commit(before)
+    repo.commit(after)
+    return repo.detect(base, **options).decision  # type: ignore[arg-type]
+
+
+def actions(decision: Decision) -> dict[str, str]:
+    return {name: one.action for name, one in decision.services.items()}
+
+
+def rules(decision: Decision) -> set[str]:
+    return {finding.rule.id for finding in decision.findings}
+
+
+# --- the whole model ------------------------------------------------------------------------------
+
+WEB_AND_DB = "services: {web: {image: 'web:1'}, db: {image: 'db:1'}}\n"
+
+
+def test_a_comment_is_nothing(repo: Checkout) -> None:
+    decision = decide(repo, {"compose.yml": WEB_AND_DB}, {"compose.yml": "# why\n" + WEB_AND_DB})
+    assert decision.update_type == "none"
+    assert actions(decision) == {"db": "none", "web": "none"}
+    assert not decision.needs_update
+
+
+def test_several_files_override_reset_and_replace(repo: Checkout) -> None:
+    base = (
+        "services: {web: {image: 'web:1', ports: ['80:80'], environment: {A: '1', B: '2'}, command: [run]}}\n"
+    )
+    files = ("base.yml", "over.yml")
+    before = {"base.yml": base, "over.yml": "services: {web: {labels: {x: '1'}}}\n"}
+    reset = "services: {web: {labels: {x: '1'}, ports: !reset [], environment: !override {A: '1'}}}\n"
+    decision = decide(repo, before, {"over.yml": reset}, files=files)
+    assert {(f.change.path, f.change.op) for f in decision.findings} == {
+        ("environment.B", "remove"),
+        ("ports", "remove"),
+    }
+    same = "services: {web: {image: 'web:1', labels: {x: '1'}, command: [run], environment: {A: '1'}}}\n"
+    plain = {"base.yml": same, "over.yml": "services: {web: {}}\n"}
+    decision = decide(repo, {}, plain, files=files)
+    assert decision.update_type == "none"
+
+
+def test_the_standard_override_file_counts_without_being_named(repo: Checkout) -> None:
+    override = {"compose.override.yml": "services: {web: {image: 'web:2'}}\n"}
+    decision = decide(repo, {"compose.yml": WEB_AND_DB}, override)
+    assert decision.update_type == "image_only"
+    assert decision.services["web"].image_after == "web:2"
+
+
+def test_a_tag_in_dot_env_is_an_image_change_and_is_shown(repo: Checkout) -> None:
+    compose = "services: {web: {image: 'app:${TAG}'}, db: {image: 'db:1'}}\n"
+    decision = decide(repo, {"compose.yml": compose, ".env": "TAG=1\n"}, {".env": "TAG=2\n"})
+    assert decision.update_type == "image_only"
+    web = decision.services["web"]
+    assert (web.action, web.image_before, web.image_after) == ("roll", "app:1", "app:2")
+
+
+def test_an_env_file_that_git_lacks_makes_the_verdict_conditional(repo: Checkout) -> None:
+    compose = "services: {web: {image: 'web:1', env_file: [secret.env]}}\n"
+    decision = decide(repo, {"compose.yml": compose, ".gitignore": "*.env\n"}, {"note": "x"})
+    assert decision.update_type == "none"
+    assert [w for w in decision.warnings if "secret.env is not in git" in w and "conditional" in w]
+
+
+def test_an_env_file_that_may_be_missing_counts_where_it_is_and_is_named_where_not(repo: Checkout) -> None:
+    compose = "services: {web: {image: 'web:1', env_file: [{path: %s, required: false}]}}\n"
+    decision = decide(repo, {"compose.yml": compose % "opt.env"}, {"note": "x"})
+    assert [w for w in decision.warnings if "opt.env is not in git" in w]
+    decision = decide(repo, {"opt.env": "A=1\n"}, {"opt.env": "A=2\n"})
+    assert {f.change.path for f in decision.findings} == {"environment.A"}
+    assert decision.warnings == ()
+    decision = decide(repo, {}, {"opt.env": None})
+    assert {(f.change.path, f.change.op) for f in decision.findings} == {("environment", "remove")}
+
+
+def test_an_optional_env_file_named_by_a_variable_is_read_too(repo: Checkout) -> None:
+    compose = "services: {web: {image: 'web:1', env_file: [{path: '${E}.env', required: false}]}}\n"
+    before = {"compose.yml": compose, ".env": "E=prod\n", "prod.env": "A=1\n", "test.env": "A=1\n"}
+    assert decide(repo, before, {"test.env": "A=2\n"}).update_type == "none"
+    decision = decide(repo, {}, {"prod.env": "A=2\n"})
+    assert {f.change.path for f in decision.findings} == {"environment.A"}
+
+
+def test_an_undefined_variable_is_said_and_makes_the_verdict_conditional(repo: Checkout) -> None:
+    compose = "services: {web: {image: 'app:${TAG}'}}\n"
+    decision = decide(repo, {"compose.yml": compose, ".gitignore": ".env\n"}, {"note": "x"})
+    assert any('"TAG" variable is not set' in warning for warning in decision.warnings)
+    assert any(".env is not in git" in warning for warning in decision.warnings)
+
+
+def test_extends_is_followed_through_a_chain_of_files(repo: Checkout) -> None:
+    before = {
+        "compose.yml": "services: {web: {extends: {file: parts/a.yml, service: a}}}\n",
+        "parts/a.yml": "services: {a: {extends: {file: b.yml, service: b}, labels: {l: '1'}}}\n",
+        "parts/b.yml": "services: {b: {image: 'web:1', environment: {A: '1'}}}\n",
+    }
+    after = {"parts/b.yml": "services: {b: {image: 'web:1', environment: {A: '2'}}}\n"}
+    decision = decide(repo, before, after)
+    assert {f.change.path for f in decision.findings} == {"environment.A"}
+    assert actions(decision) == {"web": "recreate"}
+
+
+def test_include_has_its_own_project_directory_and_env_files(repo: Checkout) -> None:
+    include = "include:\n  - path: sub/inner.yml\n    project_directory: other\n    env_file: [sub/v.env]\n"
+    before = {
+        "compose.yml": f"{include}services: {{web: {{image: 'web:1'}}}}\n",
+        "sub/inner.yml": "services: {db: {image: 'db:${V}', volumes: ['./data.conf:/c']}}\n",
+        "sub/v.env": "V=1\n",
+        "other/data.conf": "x",
+    }
+    decision = decide(repo, before, {"sub/v.env": "V=2\n"})
+    assert decision.update_type == "image_only"
+    assert decision.services["db"].image_after == "db:2"
+    decision = decide(repo, {}, {"other/data.conf": "y"})
+    assert actions(decision) == {"db": "recreate", "web": "none"}
+    assert rules(decision) == {"file.content"}
+
+
+@pytest.mark.parametrize(
+    ("entry", "env"),
+    [
+        ("sub/inner.yml", "sub/.env"),
+        ("{path: sub/inner.yml, project_directory: other}", "other/.env"),
+        ("'${WHERE}/inner.yml'", "sub/.env"),
+    ],
+)
+def test_the_dot_env_of_an_included_project_counts_also_when_it_goes(
+    repo: Checkout, entry: str, env: str
+) -> None:
+    before = {
+        "compose.yml": f"include: [{entry}]\nservices: {{web: {{image: 'web:1'}}}}\n",
+        ".env": "WHERE=sub\n",
+        "sub/inner.yml": "services: {db: {image: 'db:${V:-none}'}}\n",
+        env: "V=1\n",
+    }
+    decision = decide(repo, before, {env: "V=2\n"})
+    assert (decision.update_type, decision.services["db"].image_after) == ("image_only", "db:2")
+    decision = decide(repo, {}, {env: None})
+    assert (decision.update_type, decision.services["db"].image_after) == ("image_only", "db:none")
+
+
+def test_anchors_and_merge_keys_are_compared_by_what_they_mean(repo: Checkout) -> None:
+    anchored = (
+        "x-all: &all {restart: always, environment: &e {A: '1'}}\n"
+        "services:\n  web: {<<: *all, image: 'web:1'}\n"
+        "  db: {<<: *all, image: 'db:1', environment: {<<: *e, B: '2'}}\n"
+    )
+    plain = (
+        "services:\n  web: {restart: always, environment: {A: '1'}, image: 'web:1'}\n"
+        "  db: {restart: always, image: 'db:1', environment: {A: '1', B: '2'}}\n"
+    )
+    assert decide(repo, {"compose.yml": anchored}, {"compose.yml": plain}).update_type == "none"
+
+
+def test_a_changed_project_name_asks_for_a_person(repo: Checkout) -> None:
+    text = "name: %s\nservices: {web: {image: 'web:1'}}\n"
+    decision = decide(repo, {"compose.yml": text % "one"}, {"compose.yml": text % "two"})
+    assert rules(decision) == {"project.name"}
+    assert actions(decision) == {"web": "recreate"}
+    assert len(decision.needs_person) == 1
+
+
+def test_top_level_models_are_seen_although_composes_json_hides_them(repo: Checkout) -> None:
+    text = "services: {web: {image: 'web:1', models: [llm]}}\nmodels: {llm: {model: 'ai/%s'}}\n"
+    decision = decide(repo, {"compose.yml": text % "one"}, {"compose.yml": text % "two"})
+    assert rules(decision) == {"model.definition"}
+    assert actions(decision) == {"web": "recreate"}
+
+
+@pytest.mark.parametrize("kind", ["configs", "secrets"])
+def test_the_content_of_configs_and_secrets_counts(repo: Checkout, kind: str) -> None:
+    text = f"services: {{web: {{image: 'web:1', {kind}: [c]}}, db: {{image: 'db:1'}}}}\n"
+    text += f"{kind}: {{c: {{file: ./deep/c.txt}}}}\n"
+    decision = decide(repo, {"compose.yml": text, "deep/c.txt": "one"}, {"deep/c.txt": "two"})
+    assert rules(decision) == {"file.content"}
+    assert actions(decision) == {"web": "recreate", "db": "none"}
+
+
+def test_a_compose_file_behind_a_symbolic_link_is_followed(repo: Checkout) -> None:
+    repo.write({"real/compose.yml": WEB_AND_DB})
+    (repo.directory / "compose.yml").symlink_to("real/compose.yml")
+    decision = decide(repo, {}, {"real/compose.yml": WEB_AND_DB.replace("web:1", "web:2")})
+    assert decision.update_type == "image_only"
+
+
+# --- profiles -------------------------------------------------------------------------------------
+
+OPTIONAL = "services: {web: {image: 'web:1'}, job: {image: 'job:1'%s}}\n"
+
+
+def test_a_service_newly_behind_a_profile_is_removed_and_one_newly_without_created(repo: Checkout) -> None:
+    with_profile, without = OPTIONAL % ", profiles: [manual]", OPTIONAL % ""
+    decision = decide(repo, {"compose.yml": without}, {"compose.yml": with_profile})
+    assert actions(decision) == {"web": "none", "job": "remove"}
+    assert decision.update_type == "structural"
+    decision = decide(repo, {}, {"compose.yml": without})
+    assert actions(decision) == {"web": "none", "job": "create"}
+
+
+def test_profiles_switched_by_dot_env_count(repo: Checkout) -> None:
+    before = {"compose.yml": OPTIONAL % ", profiles: [manual]", ".env": "COMPOSE_PROFILES=other\n"}
+    decision = decide(repo, before, {".env": "COMPOSE_PROFILES=other,manual\n"})
+    assert actions(decision) == {"web": "none", "job": "create"}
+    assert (decision.update_type, rules(decision)) == ("structural", {"service.profiles"})
+    decision = decide(repo, {}, {".env": "COMPOSE_PROFILES=\n"})
+    assert actions(decision) == {"web": "none", "job": "remove"}
+
+
+def test_a_change_of_a_service_that_does_not_run_is_only_recorded(repo: Checkout) -> None:
+    text = OPTIONAL % ", profiles: [manual], restart: %s"
+    decision = decide(repo, {"compose.yml": text % "always"}, {"compose.yml": text % "'no'"})
+    assert actions(decision) == {"web": "none", "job": "record"}
+
+
+# --- which files ----------------------------------------------------------------------------------
+
+
+def test_compose_file_of_dot_env_is_honoured(repo: Checkout) -> None:
+    before = {
+        ".env": "COMPOSE_FILE=a.yml:b.yml\n",
+        "a.yml": WEB_AND_DB,
+        "b.yml": "services: {web: {image: 'web:2'}}\n",
+        "compose.yml": "services: {other: {image: x}}\n",
+    }
+    decision = decide(repo, before, {"b.yml": "services: {web: {image: 'web:3'}}\n"})
+    assert decision.update_type == "image_only"
+    assert decision.services["web"].image_before == "web:2"
+    repo.commit({".env": "COMPOSE_FILE=a.yml:gone.yml\n"})
+    with pytest.raises(UsageError, match=r"gone\.yml does not exist.*\n.*COMPOSE_FILE"):
+        repo.detect("HEAD")
+
+
+def test_nothing_known_to_run_makes_all_new(repo: Checkout) -> None:
+    repo.commit({"compose.yml": WEB_AND_DB})
+    decision = repo.detect(None).decision
+    assert (decision.base, decision.update_type) == (None, "structural")
+    assert actions(decision) == {"web": "create", "db": "create"}
+
+
+def test_a_base_that_cannot_be_loaded_makes_all_new_and_says_so(repo: Checkout) -> None:
+    decision = decide(repo, {"compose.yml": "services: ["}, {"compose.yml": WEB_AND_DB})
+    assert actions(decision) == {"web": "create", "db": "create"}
+    assert decision.warnings[0].startswith("The base cannot be loaded, so all counts as new: Compose refuses")
+
+
+# --- code -----------------------------------------------------------------------------------------
+
+BUILDS = """\
+services:
+  api: {build: ./api}
+  web: {build: {context: ./web, dockerfile: ../docker/web.Dockerfile, additional_contexts: {lib: ./lib}}}
+  db: {image: 'db:1'}
+"""
+CODE = {
+    "compose.yml": BUILDS,
+    "api/app.py": "1",
+    "api/run.sh": "#!/bin/sh\n",
+    "api/notes.md": "1",
+    "api/Dockerfile": "FROM scratch\n",
+    "api/.dockerignore": "# no prose\n*.md\n!keep.md\n",
+    "web/page": "1",
+    "web/skipped": "1",
+    "docker/web.Dockerfile": "FROM scratch\n",
+    "docker/web.Dockerfile.dockerignore": "skipped\n",
+    "lib/l.js": "1",
+    "README.md": "1",
+}
+
+
+@pytest.mark.parametrize(
+    ("changed", "rebuilt"),
+    [
+        ("api/app.py", ["api"]),
+        ("api/keep.md", ["api"]),
+        ("api/new/deep.py", ["api"]),
+        ("web/page", ["web"]),
+        ("lib/l.js", ["web"]),
+        ("docker/web.Dockerfile", ["web"]),
+        ("docker/web.Dockerfile.dockerignore", ["web"]),
+        ("api/.dockerignore", ["api"]),
+        ("api/notes.md", []),
+        ("web/skipped", []),
+        ("README.md", []),
+        ("docker/other", []),
+    ],
+)
+def test_a_changed_file_rebuilds_exactly_who_builds_from_it(
+    repo: Checkout, changed: str, rebuilt: list[str]
+) -> None:
+    decision = decide(repo, CODE, {changed: "2"})
+    assert [name for name, action in actions(decision).items() if action == "rebuild"] == rebuilt
+    assert decision.update_type == ("image_only" if rebuilt else "none")
+    assert all(action in {"none", "rebuild"} for action in actions(decision).values())
+
+
+def test_a_changed_mode_rebuilds(repo: Checkout) -> None:
+    base = repo.commit(CODE)
+    (repo.directory / "api/run.sh").chmod(0o755)
+    repo.commit()
+    assert actions(repo.detect(base).decision) == {"api": "rebuild", "web": "none", "db": "none"}
+
+
+def test_a_removed_file_of_a_context_rebuilds(repo: Checkout) -> None:
+    assert actions(decide(repo, CODE, {"api/app.py": None}))["api"] == "rebuild"
+
+
+def test_a_compose_file_in_a_context_is_no_code(repo: Checkout) -> None:
+    text = "services: {web: {build: .}}\n"
+    decision = decide(repo, {"compose.yml": text, "app": "1"}, {"compose.yml": "# x\n" + text})
+    assert decision.update_type == "none"
+
+
+def test_who_runs_or_builds_upon_an_image_that_is_built_here_follows_it(repo: Checkout) -> None:
+    text = (
+        "services:\n  base: {build: ./base, image: 'me/base'}\n"
+        "  child: {build: {context: ./child, additional_contexts: {base: 'service:base'}}}\n"
+        "  worker: {image: 'me/base', command: work}\n  db: {image: 'db:1'}\n"
+    )
+    before = {"compose.yml": text, "base/a": "1", "child/a": "1"}
+    assert actions(decide(repo, before, {"base/a": "2"})) == {
+        "base": "rebuild", "child": "rebuild", "worker": "rebuild", "db": "none",
+    }  # fmt: skip
+    assert actions(decide(repo, {}, {"child/a": "2"})) == {
+        "base": "none", "child": "rebuild", "worker": "none", "db": "none",
+    }  # fmt: skip
+
+
+# --- submodules -----------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def lib(tmp_path: Path) -> Checkout:
+    lib = Checkout(tmp_path / "remotes" / "lib")
+    files = {"app/main.py": "1", "conf/c": "1", "docs/x": "1", "svc.yml": "services: {s: {image: 'lib:1'}}\n"}
+    lib.commit(files, "lib one")
+    return lib
+
+
+@pytest.fixture
+def with_lib(repo: Checkout, lib: Checkout) -> Checkout:
+    repo.git("submodule", "--quiet", "add", str(lib.directory), "lib")
+    repo.git("config", "--file", ".gitmodules", "submodule.lib.url", "https://github.com/acme/lib.git")
+    text = (
+        "include: [lib/svc.yml]\nservices:\n  api: {build: ./lib/app}\n"
+        "  web: {image: 'web:1', volumes: ['./lib/conf:/c']}\n  db: {image: 'db:1'}\n"
+    )
+    repo.commit({"compose.yml": text})
+    return repo
+
+
+@pytest.mark.parametrize(
+    ("changed", "expected", "update_type"),
+    [
+        ("app/main.py", {"api": "rebuild"}, "image_only"),
+        ("conf/c", {"web": "recreate"}, "structural"),
+        ("svc.yml", {"s": "roll"}, "image_only"),
+        ("docs/x", {}, "none"),
+    ],
+)
+def test_what_changes_inside_a_submodule_reaches_who_uses_it(
+    with_lib: Checkout, lib: Checkout, changed: str, expected: dict[str, str], update_type: str
+) -> None:
+    base = with_lib.head
+    new = lib.commit({changed: "services: {s: {image: 'lib:2'}}\n"}, "lib two")
+    with_lib.git("-C", "lib", "fetch", "--quiet", "origin")
+    with_lib.git("-C", "lib", "checkout", "--quiet", new)
+    with_lib.commit()
+    decision = with_lib.detect(base).decision
+    assert {name: one for name, one in actions(decision).items() if one != "none"} == expected
+    assert decision.update_type == update_type
+    assert decision.repositories == (("acme/lib",) if expected else ())
+    (moved,) = decision.submodules
+    assert moved.commits == (f"{new[:7]} lib two",)
+    assert moved.files == (f"lib/{changed}",)
+    assert "submodule.pointer" in rules(decision)
+
+
+def test_a_compose_file_of_a_submodule_can_be_named(with_lib: Checkout) -> None:
+    assert with_lib.detect(None, files=["lib/svc.yml"]).after.services["s"]["image"] == "lib:1"
+
+
+# --- the least action, and who goes along -----------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "expected"),
+    [
+        ("scale: 1", "scale: 3", "scale"),
+        ("deploy: {replicas: 1}", "deploy: {replicas: 2}", "scale"),
+        ("restart: always", "restart: always, deploy: {replicas: 2}", "recreate"),
+        ("depends_on: [db]", "depends_on: []", "record"),
+        ("pull_policy: always", "pull_policy: missing", "record"),
+        ("environment: {A: '1'}", "environment: {A: '2'}", "recreate"),
+        ("networks: [n]", "networks: [n, default]", "recreate"),
+    ],
+)
+def test_a_service_gets_the_least_action(repo: Checkout, before: str, after: str, expected: str) -> None:
+    text = "services: {web: {image: 'web:1', %s}, db: {image: 'db:1', networks: [n, default]}}\n"
+    text += "networks: {n: {}}\n"
+    decision = decide(repo, {"compose.yml": text % before}, {"compose.yml": text % after})
+    assert actions(decision) == {"web": expected, "db": "none"}
+    assert decision.services["web"].reasons
+
+
+@pytest.mark.parametrize(
+    ("kind", "before", "after", "expected", "needs_person"),
+    [
+        ("networks", "{}", "{driver_opts: {a: b}}", "recreate", False),
+        ("volumes", "{}", "{driver_opts: {a: b}}", "record", True),
+        ("volumes", "{}", "{name: other}", "recreate", True),
+        ("configs", "{content: a}", "{content: b}", "recreate", False),
+        ("secrets", "{file: ./a}", "{file: ./b}", "recreate", False),
+    ],
+)
+def test_a_definition_reaches_its_users_alone(
+    repo: Checkout, kind: str, before: str, after: str, expected: str, needs_person: bool
+) -> None:
+    use = "'res:/data'" if kind == "volumes" else "res"
+    text = f"services: {{web: {{image: w, {kind}: [{use}]}}, db: {{image: d}}}}\n{kind}: {{res: %s}}\n"
+    decision = decide(repo, {"compose.yml": text % before}, {"compose.yml": text % after})
+    assert actions(decision) == {"web": expected, "db": "none"}
+    assert decision.services["web"].verdict == "same"
+    assert bool(decision.needs_person) == needs_person
+    assert decision.update_type == "structural"
+
+
+@pytest.mark.parametrize(
+    ("tie", "follows"),
+    [
+        ("network_mode: 'service:web'", True),
+        ("ipc: 'service:web'", True),
+        ("pid: 'service:web'", True),
+        ("volumes_from: ['web:ro']", True),
+        ("links: ['web:w']", True),
+        ("depends_on: {web: {condition: service_started, restart: true}}", True),
+        ("depends_on: [web]", False),
+    ],
+)
+def test_who_is_tied_to_a_container_goes_along(repo: Checkout, tie: str, follows: bool) -> None:
+    ipc = ", ipc: shareable" if tie.startswith("ipc") else ""
+    text = (
+        f"services: {{web: {{image: 'web:%d'{ipc}}}, side: {{image: s, {tie}}},"
+        " far: {image: f, network_mode: 'service:side'}}\n"
+    )
+    decision = decide(repo, {"compose.yml": text % 1}, {"compose.yml": text % 2})
+    then = "recreate" if follows else "none"
+    assert actions(decision) == {"web": "roll", "side": then, "far": then}
+    assert decision.services["side"].verdict == "same"
+    assert decision.update_type == "image_only"
+    if follows:
+        assert "web gets a new container" in decision.services["side"].reasons[0]
+
+
+def test_a_probable_rename_is_a_hint(repo: Checkout) -> None:
+    text = "services: {%s: {image: 'web:1', environment: {A: '1'}, restart: always}}\n"
+    decision = decide(repo, {"compose.yml": text % "old"}, {"compose.yml": text % "new"})
+    assert actions(decision) == {"new": "create", "old": "remove"}
+    assert decision.hints == ("old was probably renamed to new: same image and much the same fields.",)
+
+
+# --- rules in the config --------------------------------------------------------------------------
+
+
+def test_a_lowered_rule_is_obeyed_and_said_where_it_leaves_something_stale(repo: Checkout) -> None:
+    text = "services: {web: {image: 'web:1', labels: {x: '%s'}}}\n"
+    options = {"overrides": {"service.field": "none"}}
+    decision = decide(repo, {"compose.yml": text % 1}, {"compose.yml": text % 2}, **options)
+    assert (decision.update_type, decision.needs_update) == ("none", False)
+    assert any("service.field" in warning and "stale (web)" in warning for warning in decision.warnings)
+    depends = "services: {web: {image: w, depends_on: [%s]}, a: {image: a}, b: {image: b}}\n"
+    options = {"overrides": {"service.depends-on": "none"}}
+    decision = decide(repo, {"compose.yml": depends % "a"}, {"compose.yml": depends % "b"}, **options)
+    assert (decision.update_type, decision.warnings) == ("none", ())
+
+
+def test_a_raised_rule_is_obeyed(repo: Checkout) -> None:
+    images = {"compose.yml": WEB_AND_DB}, {"compose.yml": WEB_AND_DB.replace("web:1", "web:2")}
+    decision = decide(repo, *images, overrides={"service.image": "structural"})
+    assert (decision.update_type, decision.strategy) == ("structural", "revamp")
+    assert actions(decision) == {"web": "roll", "db": "none"}
+
+
+def test_an_unknown_rule_is_refused_with_the_nearest_one(repo: Checkout) -> None:
+    repo.commit({"compose.yml": WEB_AND_DB})
+    with pytest.raises(UsageError, match=r"no rule 'service\.imgae'\.\nDid you mean service\.image\?"):
+        repo.detect("HEAD", overrides={"service.imgae": "none"})
