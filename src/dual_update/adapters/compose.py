@@ -3,6 +3,10 @@
 A tree is written out only as far as compose asks for it, into a directory of its own, and the
 result has its paths rewritten, so that two commits rendered in two directories compare equal
 (facts measured with compose 2.40.3: docs/architecture.md).
+
+The files come from strangers. Compose runs confined (sandbox.py): it can read nothing but the scratch
+directory, reach nothing and start nothing, within bounds of memory, output and time. Where the kernel
+cannot confine it, references.py checks every file before compose sees it.
 """
 
 import json
@@ -10,17 +14,37 @@ import os
 import re
 import shutil
 import tempfile
+import time
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from functools import cache
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from dual_update.adapters.process import Result, run, scrubbed
-from dual_update.core.errors import UsageError, WorldError
-from dual_update.core.model import ANY_PROFILE, OUTSIDE_ROOT, SOURCE_ROOT, Rendered
+from dual_update.adapters import compose_words, references, sandbox
+from dual_update.adapters.process import Result, run
+from dual_update.core import secrecy
+from dual_update.core.errors import Timeout, UsageError, WorldError
+from dual_update.core.model import ANY_PROFILE, OUTSIDE_ROOT, SOURCE_ROOT, Rendered, inside_repository
 from dual_update.usecases.ports import Tree
 
-RENDER_SECONDS = 120.0
+MB = 1_000_000
+NEWLINE = b"\n"
+LARGEST_FILE_BYTES = 8 * MB
+LARGEST_PROJECT_BYTES = 32 * MB
+LARGEST_MODEL_BYTES = 64 * MB
+MEMORY_BYTES = 3 * 1024 * MB
+"""Address space of compose. 10,000 services take 0.5 GB of memory and about three times as many addresses."""
+
+SECONDS_AT_LEAST = 30.0
+SECONDS_PER_MB = 20.0
+"""Compose takes 2 ms a service, some 3 s per megabyte, on a slow machine; this is six times that."""
+
+MOST_ROUNDS = 200
+"""How often compose may ask for one more file."""
+
+DEEPEST = 100
+"""How deep values may be nested. Compose's own schema ends at 12."""
 
 _PLUGIN_DIRECTORIES = (
     "/usr/local/lib/docker/cli-plugins",
@@ -29,7 +53,15 @@ _PLUGIN_DIRECTORIES = (
     "/usr/libexec/docker/cli-plugins",
 )
 
-_NO_REMOTE = {"COMPOSE_EXPERIMENTAL_GIT_REMOTE": "0", "COMPOSE_EXPERIMENTAL_OCI_REMOTE": "0"}
+# An `.env` file of the tree may set any of these for compose, unless they are set already.
+_OWN_TERMS = {
+    "COMPOSE_EXPERIMENTAL_GIT_REMOTE": "0",
+    "COMPOSE_EXPERIMENTAL_OCI_REMOTE": "0",
+    "COMPOSE_DISABLE_ENV_FILE": "0",
+    "COMPOSE_PATH_SEPARATOR": ":",
+    "GOMEMLIMIT": "1GiB",
+    "LC_ALL": "C",
+}
 
 _MISSING = (
     re.compile(r"env file (?P<path>/.+?) not found"),
@@ -37,6 +69,8 @@ _MISSING = (
     re.compile(r"open (?P<path>/.+?): no such file or directory"),
     re.compile(r"stat (?P<path>/.+?): no such file or directory"),
 )
+
+_NOT_ALLOWED = re.compile(r"(?:open|stat|lstat|read) (?P<path>/.+?): permission denied")
 
 _LOOKS_FURTHER = re.compile(rb"env_file|extends|include|label_file")
 _TOKEN = re.compile(rb"[A-Za-z0-9_.@/-]+")
@@ -92,26 +126,43 @@ class _Rendering:
     def __init__(
         self, scratch: Path, tree: Tree, overlay: Mapping[str, bytes], directory: str, name: str
     ) -> None:
-        self._outside = scratch / "tree"
+        self._scratch = scratch.resolve()
+        self._outside = self._scratch / "tree"
         self._root = self._outside / name
         self._project = self._root / directory if directory else self._root
         self._tree = tree
         self._overlay = overlay
+        self._files: Sequence[str] = ()
         self._consulted: set[str] = set()
+        self._written: dict[str, bytes] = {}
+        self._bytes = 0
         self._conditional: list[str] = []
         self._deep = False  # some file says that other files matter
+        self._deadline = time.monotonic() + SECONDS_AT_LEAST
+        self._confinement = sandbox.Confinement(
+            writable=(self._scratch,),
+            programs=(Path(binary()).resolve(),),
+            memory_bytes=MEMORY_BYTES,
+            output_bytes=LARGEST_MODEL_BYTES,
+        )
 
     def run(self, files: Sequence[str]) -> Rendered:
+        self._files = files
         self._project.mkdir(parents=True)
         for file in files:
             if not self._write(file):
                 raise UsageError(f"{file} does not exist in commit {self._tree.commit[:12]}.")
         base = str(PurePosixPath(files[0]).parent)
-        self._write(".env" if base == "." else f"{base}/.env")
+        dot_env = ".env" if base == "." else f"{base}/.env"
+        has_dot_env = self._write(dot_env)
         result = self._config(files, "--format", "json")
+        if result.code == 0 and self._optional_env_files(files):
+            result = self._config(files, "--format", "json")
         if result.code != 0:
-            raise UsageError(self._refusal(files, result))
+            raise self._refusal(result)
         model = self._canonical(result.out)
+        if not has_dot_env and "variable is not set" in result.err:
+            self._conditional.append(dot_env)
         return Rendered(
             name=model.get("name", ""),
             services=model.get("services") or {},
@@ -123,8 +174,9 @@ class _Rendering:
             files=tuple(files),
             consulted=frozenset(self._consulted),
             conditional=tuple(self._conditional),
-            warnings=self._warnings(result.err),
+            warnings=compose_words.warnings(result.err, self._written.values()),
             profiles=self._profiles(base),
+            hidden=self._hidden(),
         )
 
     def _config(self, files: Sequence[str], *options: str) -> Result:
@@ -133,10 +185,60 @@ class _Rendering:
         for file in files:
             command += ["-f", str(self._root / file)]
         command += ["config", *options]
-        while True:
-            result = run(command, cwd=self._project, env=scrubbed(_NO_REMOTE), timeout_seconds=RENDER_SECONDS)
+        for _ in range(MOST_ROUNDS):
+            result = self._compose(command)
             if result.code == 0 or not self._supply(result.err):
                 return result
+        raise self._refused(f"they ask for more than {MOST_ROUNDS} files that git does not hold.")
+
+    def _optional_env_files(self, files: Sequence[str]) -> bool:
+        """Write env files that compose would do without (`required: false`); True when there were some.
+
+        Compose asks for none of these, and its model does not name them once it is resolved.
+        """
+        if not any(b"required" in one and b"env_file" in one for one in self._written.values()):
+            return False
+        raw = self._config(files, "--no-interpolate", "--format", "json")
+        if raw.code != 0:
+            raise self._refusal(raw)
+        found = False
+        for service in (self._canonical(raw.out).get("services") or {}).values():
+            for one in service.get("env_file") or ():
+                path = inside_repository(str(one.get("path", "")))
+                if path is None or one.get("required", True):
+                    continue
+                for candidate in self._named_like(path):
+                    if candidate in self._consulted:
+                        is_here = candidate in self._written
+                    else:
+                        is_here = self._write(candidate)
+                        found = found or is_here
+                    if not is_here and candidate not in self._conditional:
+                        self._conditional.append(candidate)
+        return found
+
+    def _named_like(self, path: str) -> Sequence[str]:
+        """The path itself, or, where it holds variables, every path of the tree that it can come to."""
+        if "$" not in path:
+            return [path]
+        pattern = re.compile("[^/]*".join(map(re.escape, re.split(r"\$\{[^}]*\}|\$\w+", path))))
+        return [one for one in self._tree.list() if pattern.fullmatch(one)]
+
+    def _compose(self, command: Sequence[str]) -> Result:
+        if not sandbox.is_available():
+            references.check(self._written, self._environment(), self._tree.commit)
+        environment = {**_OWN_TERMS, "HOME": str(self._scratch), "PATH": str(self._scratch)}
+        left = self._deadline - time.monotonic()
+        try:
+            return run(
+                command,
+                cwd=self._project,
+                env=environment,
+                timeout_seconds=max(left, 0.1),
+                confinement=self._confinement,
+            )
+        except Timeout:
+            raise self._refused("it was not done in time; are values or includes multiplied?") from None
 
     def _supply(self, words: str) -> bool:
         """Write the file that compose says it misses. An env file that git lacks is put there empty."""
@@ -145,7 +247,9 @@ class _Rendering:
             if found is None:
                 continue
             path = self._relative(found["path"])
-            if path is None or path in self._consulted:
+            if path is None:
+                raise self._outside_path(found["path"])
+            if path in self._consulted:
                 return False
             if self._write(path):
                 return True
@@ -168,6 +272,9 @@ class _Rendering:
         if content is None:
             return False
         self._put(path, content)
+        beside = os.path.join(os.path.dirname(path), ".env")  # noqa: PTH118, PTH120
+        if self._is_yaml(path) and beside not in self._consulted:
+            self._write(beside)  # an included file has its own
         if path.endswith((".yml", ".yaml")) and _LOOKS_FURTHER.search(content):
             self._foresee(path, content)
         return True
@@ -177,37 +284,69 @@ class _Rendering:
         if not self._deep:
             self._deep = True
             self._known = frozenset(self._tree.list())
+        if b"project_directory" in content:
+            self._make_directories()
         here = os.path.dirname(path)  # noqa: PTH120  a path of a tree, not of this machine
         for token in set(_TOKEN.findall(content)):
             named = os.path.normpath(os.path.join(here, token.decode()))  # noqa: PTH118
-            for candidate in (named, os.path.join(os.path.dirname(named), ".env")):  # noqa: PTH118, PTH120
+            for candidate in (named, os.path.join(named, ".env")):  # noqa: PTH118
                 if candidate in self._known and candidate not in self._consulted:
                     self._write(candidate)
 
+    def _make_directories(self) -> None:
+        """Every directory of the tree: compose takes a `project_directory` that is none for a file in one."""
+        directories = {os.path.dirname(path) for path in self._known}  # noqa: PTH120
+        for directory in directories:
+            if not directory.startswith("/") and ".." not in PurePosixPath(directory).parts:
+                with suppress(OSError, ValueError):
+                    (self._root / directory).mkdir(parents=True, exist_ok=True)
+
     def _put(self, path: str, content: bytes) -> None:
+        """Write a file of the tree. Git objects made by hand may hold any name: none leads out."""
+        if path.startswith("/") or ".." in PurePosixPath(path).parts:
+            raise self._outside_path(path)
+        if len(content) > LARGEST_FILE_BYTES:
+            raise self._refused(
+                f"{path} has {len(content) / MB:.1f} MB, and {LARGEST_FILE_BYTES // MB} MB is the most."
+            )
+        self._bytes += len(content)
+        if self._bytes > LARGEST_PROJECT_BYTES:
+            raise self._refused(f"together they have more than {LARGEST_PROJECT_BYTES // MB} MB.")
+        self._deadline += SECONDS_PER_MB * len(content) / MB
+        self._written[path] = content
         target = self._root / path
-        target.parent.mkdir(parents=True, exist_ok=True)
-        target.write_bytes(content)
+        try:
+            target.parent.mkdir(parents=True, exist_ok=True)
+            target.write_bytes(content)
+        except (OSError, ValueError) as error:
+            shown = compose_words.one_line(path)
+            raise self._refused(f"the path {shown} cannot be written: {error.__class__.__name__}.") from None
 
     def _canonical(self, text: str) -> dict[str, Any]:
         """The model with this scratch directory's paths rewritten. The directory's name is random."""
+        if "\n" + "  " * DEEPEST in text:  # compose indents by two
+            raise self._refused(f"values are nested deeper than {DEEPEST} levels.")
         text = text.replace(f'"{self._root}', f'"{SOURCE_ROOT}').replace(
             f'"{self._outside}', f'"{OUTSIDE_ROOT}'
         )
-        model: dict[str, Any] = json.loads(text)
+        try:
+            model: dict[str, Any] = json.loads(text)
+        except ValueError:  # a number with more digits than Python converts
+            raise self._refused("a number has too many digits.") from None
         return model
 
     def _models(self, files: Sequence[str]) -> Mapping[str, Any]:
         """Top-level `models`, which compose leaves out of its JSON but not out of its YAML."""
-        if not any(
-            b"models" in (self._root / path).read_bytes() for path in self._consulted if self._is_yaml(path)
-        ):
+        if not any(b"models" in content for path, content in self._written.items() if self._is_yaml(path)):
             return {}
         from ruamel.yaml import YAML
 
         result = self._config(files)
-        models = YAML(typ="safe", pure=True).load(result.out).get("models") or {}
-        return {str(key): value or {} for key, value in models.items()}
+        if result.code != 0:
+            raise self._refusal(result)
+        block = re.search(r"^models:\n(?:[ \n].*\n?)*", result.out, re.M)
+        models = YAML(typ="safe", pure=True).load(block[0])["models"] if block else {}
+        return {str(key): value or {} for key, value in (models or {}).items()}
 
     def _is_yaml(self, path: str) -> bool:
         return path.endswith((".yml", ".yaml", ".json")) and (self._root / path).is_file()
@@ -226,14 +365,62 @@ class _Rendering:
             else frozenset()
         )
 
-    def _refusal(self, files: Sequence[str], result: Result) -> str:
-        words = result.err.strip() or result.out.strip()
-        words = words.replace(f"{self._root}/", "").replace(str(self._outside), "..")
-        message = next((line for line in reversed(words.splitlines()) if line.strip()), "no reason given")
-        return f"Compose refuses {', '.join(files)} of commit {self._tree.commit[:12]}: {message}"
+    def _environment(self) -> dict[str, str]:
+        """What interpolation can come upon, roughly: the assignments of every file that is no YAML."""
+        return dict(
+            pair
+            for path, content in self._written.items()
+            if not self._is_yaml(path)
+            for pair in secrecy.assignments(content.decode("utf-8", "replace"))
+        )
 
-    def _warnings(self, words: str) -> tuple[str, ...]:
-        """What compose warned of, without its log decoration; undefined variables above all."""
-        found = re.findall(r'level=warning msg="((?:[^"\\]|\\.)*)"', words)
-        texts = (one.replace('\\"', '"').replace(f"{self._root}/", "") for one in found)
-        return tuple(dict.fromkeys(text for text in texts if "`version` is obsolete" not in text))
+    def _hidden(self) -> frozenset[str]:
+        """Values that must not show where a variable is part of a field that is shown.
+
+        A value that an image line spells out itself is no secret: `postgres:16` beside PASSWORD=postgres.
+        """
+        texts = [c.decode("utf-8", "replace") for path, c in self._written.items() if self._is_yaml(path)]
+        spelled = "\n".join(line for text in texts if "$" in text for line in re.findall("image:.*", text))
+        found = {
+            value
+            for name, value in self._environment().items()
+            if secrecy.is_secret(name, value) and value not in spelled
+        }
+        for text in texts:
+            found |= {value for name, value in secrecy.defaults(text) if secrecy.is_secret(name, value)}
+        return frozenset(found)
+
+    def _refusal(self, result: Result) -> UsageError:
+        """Why compose did not take the files, in its own words as far as they hold no values."""
+        words = result.err.strip() or result.out.strip()
+        denied = _NOT_ALLOWED.search(words)
+        if denied and self._relative(denied["path"]) is None:
+            return self._outside_path(denied["path"])
+        if "goroutine " in words or "out of memory" in words:
+            return self._refused("it ran out of memory; are values or includes multiplied?")
+        if "file too large" in words:
+            return self._refused(f"the model has more than {LARGEST_MODEL_BYTES // MB} MB.")
+        words = words.replace(f"{self._root}/", "").replace(str(self._outside), "..")
+        words = re.sub(r'^time="[^"]*" level=\w+ msg=.*$', "", words, flags=re.M)
+        safe = compose_words.said_safely(
+            words, compose_words.keys(self._written.values()), {*self._consulted, *self._files}
+        )
+        return self._refused(safe or "no reason given")
+
+    def _refused(self, why: str) -> UsageError:
+        return UsageError(
+            f"Compose refuses {', '.join(self._files)} of commit {self._tree.commit[:12]}: {why}"
+        )
+
+    def _outside_path(self, path: str) -> UsageError:
+        shown = compose_words.one_line(path.replace(f"{self._root}/", "").replace(str(self._outside), ".."))
+        name = shown.encode()
+        where = ", ".join(self._files)
+        for file, content in self._written.items():
+            if name in content:
+                where = f"{file}, line {content.count(NEWLINE, 0, content.index(name)) + 1}"
+                break
+        return UsageError(
+            f"{where} of commit {self._tree.commit[:12]} names {shown}, outside of the repository.",
+            hint="Only files of the repository are read. Put it there, or take the reference out.",
+        )

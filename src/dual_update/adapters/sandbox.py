@@ -1,4 +1,4 @@
-"""A child that reads strangers' files is confined by the kernel: to its own directory, without network or programs.
+"""A child that reads strangers' files is confined by the kernel: its own directory, no network, no programs.
 
 Landlock restricts a thread and what it starts from then on, without any privilege. So a confined process
 is started from a thread that lives only for that. Where the kernel has no Landlock (before 5.13, switched

@@ -1,10 +1,12 @@
 """Decisions and runs as data for machines and as words for people. No value of any secret is in either."""
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 from dual_update.core.decision import Decision, ServiceDecision
 from dual_update.core.diff import Change
+from dual_update.core.secrecy import masked_all
 
 REPORT_SCHEMA = "dual-update/report/v1"
 
@@ -18,6 +20,36 @@ TITLES = {
 
 def report(decision: Decision) -> dict[str, Any]:
     """The JSON of `detect` (contract.md; schema report.schema.json)."""
+    words: dict[str, Any] = masked_all(_report(decision), decision.hidden)
+    return words
+
+
+def concealed(decision: Decision) -> Decision:
+    """The same decision with hidden values taken out of everything that a report shows."""
+    if not decision.hidden:
+        return decision
+
+    def conceal(value: Any) -> Any:
+        return masked_all(value, decision.hidden)
+
+    return replace(
+        decision,
+        services={
+            conceal(name): replace(
+                one,
+                image_before=conceal(one.image_before),
+                image_after=conceal(one.image_after),
+                reasons=conceal(one.reasons),
+            )
+            for name, one in decision.services.items()
+        },
+        warnings=conceal(decision.warnings),
+        needs_person=conceal(decision.needs_person),
+        hints=conceal(decision.hints),
+    )
+
+
+def _report(decision: Decision) -> dict[str, Any]:
     return {
         "schema": REPORT_SCHEMA,
         "cluster": decision.cluster,
@@ -73,6 +105,7 @@ def _change(change: Change, rule: str, impact: str) -> dict[str, Any]:
 
 def text(decision: Decision) -> str:
     """A page for a terminal: the verdict, a line per service with its reasons, what to know."""
+    decision = concealed(decision)
     lines = [f"{TITLES[decision.update_type]}: {summary(decision)}"]
     base = decision.base[:12] if decision.base else "nothing"
     lines.append(f"  cluster {decision.cluster}, {base} -> {decision.head[:12]}")
@@ -106,6 +139,7 @@ def summary(decision: Decision) -> str:
 
 def markdown(decision: Decision) -> str:
     """The same for GitHub: a small table, details folded. Foreign text is escaped."""
+    decision = concealed(decision)
     lines = [
         f"### {TITLES[decision.update_type]}",
         "",

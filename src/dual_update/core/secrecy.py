@@ -1,0 +1,78 @@
+"""What must not be said aloud: which variables hold secrets, and text with their values taken out.
+
+Reports name fields and do not quote them (core/diff.py, SHOWN). A secret can still get into a field that is
+shown: `image: registry/${TOKEN}/app`. So the renderer tells which values came from variables that look
+secret, and every report replaces them.
+"""
+
+import re
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any
+
+MASK = "***"
+
+_ALWAYS = re.compile(
+    r"PASS|PWD|SECRET|TOKEN|CREDENTIAL|API_?KEY|PRIVATE|ACCESS_?KEY|SIGNING|ENCRYPTION|BEARER|JWT|COOKIE",
+    re.I,
+)
+_USUALLY = re.compile(r"AUTH|KEY|CERT|SALT|DSN|SESSION|(^|_)PIN($|_)", re.I)
+_HARMLESS_END = re.compile(r"(TAG|VERSION|IMAGE|REGISTRY|REPO|REPOSITORY|PORT|HOST|DIGEST|NAME)$", re.I)
+_VERSION = re.compile(r"v?\d+([.\-_+][0-9A-Za-z]{1,12}){0,6}|latest|stable|main|edge", re.I)
+_ISSUED = re.compile(
+    r"^(gh[pousr]_|github_pat_|glpat-|xox[abprs]-|AKIA|ASIA|sk-|sk_live|rk_live|npm_|pypi-|dckr_pat_|eyJ|hvs\.)"
+)
+_RANDOM = re.compile(r"^(?=.*[a-z])(?=.*[A-Z])(?=.*[0-9])[A-Za-z0-9+/=_-]{20,}$")
+_IN_URL = re.compile(r"(?<=://)[^/\s@\"']*:[^/\s@\"']*@|(?<=://)[^/\s:@\"']{16,}@")
+_SHORTEST = 4  # masking "1" wherever it stands would hide nothing and spoil every report
+
+
+def is_secret(name: str, value: str) -> bool:
+    """Does a variable look like it holds a secret: by its name, else by a value that only machines write."""
+    if len(value) < _SHORTEST:
+        return False
+    if _ISSUED.match(value) or _RANDOM.match(value):
+        return True
+    if _ALWAYS.search(name):
+        return not _VERSION.fullmatch(value)
+    return bool(_USUALLY.search(name)) and not _HARMLESS_END.search(name)
+
+
+def masked(text: str, hidden: Iterable[str]) -> str:
+    """The text without the hidden values and without user names and passwords in URLs."""
+    for value in sorted(hidden, key=len, reverse=True):
+        text = text.replace(value, MASK)
+    return _IN_URL.sub(f"{MASK}@", text) if "://" in text else text
+
+
+def masked_all(value: Any, hidden: Iterable[str]) -> Any:
+    """The same for every string in a JSON value, keys included."""
+    if isinstance(value, str):
+        return masked(value, hidden)
+    if isinstance(value, Mapping):
+        return {masked_all(key, hidden): masked_all(one, hidden) for key, one in value.items()}
+    if isinstance(value, list | tuple):
+        return type(value)(masked_all(one, hidden) for one in value)
+    return value
+
+
+_ASSIGNMENT = re.compile(r"^[ \t]*(?:export[ \t]+)?([A-Za-z_][A-Za-z0-9_.]*)[ \t]*[=:][ \t]*(.*)$", re.M)
+
+
+def assignments(text: str) -> Iterator[tuple[str, str]]:
+    """Names and values of an env file, roughly: quotes are taken off, nothing is expanded."""
+    for name, raw in _ASSIGNMENT.findall(text):
+        value = raw.strip()
+        if value[:1] in {"'", '"'}:
+            value = value[1:].split(value[0], 1)[0]
+        else:
+            value = re.split(r"\s#", value, maxsplit=1)[0].rstrip()
+        if value:
+            yield name, value
+
+
+_DEFAULT = re.compile(r"\$\{([A-Za-z_][A-Za-z0-9_]*):?[-+]([^${}\"']+)\}")
+
+
+def defaults(text: str) -> Iterator[tuple[str, str]]:
+    """Names and literal defaults of `${NAME:-default}` in a compose file."""
+    yield from _DEFAULT.findall(text)
