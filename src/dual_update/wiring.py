@@ -105,6 +105,7 @@ def open_site(
     from dual_update.adapters.docker import DockerEngine
     from dual_update.adapters.probe import HttpProber
     from dual_update.adapters.project import ComposeCli, ComposeWorkshop
+    from dual_update.adapters.sockets import HostSockets
     from dual_update.usecases.site import Site
 
     with GitRepository(settings.repo) as repository, DockerEngine() as engine:
@@ -135,6 +136,7 @@ def open_site(
             disk=HostDisk(),
             say=say,
             salt=lambda: secrets.token_hex(3),
+            sockets=HostSockets(),
         )
         yield site, commit
 

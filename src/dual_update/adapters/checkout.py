@@ -91,6 +91,13 @@ class GitCheckout:
             )
         note.remove()
 
+    def bring(self, commit: str) -> tuple[str, ...]:
+        """Fetch what a move will need of the submodules that are here. The work tree stays as it is.
+
+        Returns a sentence for each commit that their repositories do not give.
+        """
+        return tuple(_WorkTree(self._root).bring(commit))
+
     def untracked(self, paths: Sequence[str]) -> Mapping[str, bytes]:
         """Content of those of these paths that exist on the host and are not in git."""
         wanted = {
@@ -317,6 +324,25 @@ class _WorkTree:
                     hint="If no git runs there, remove that file.",
                 )
             time.sleep(0.1)
+
+    def bring(self, commit: str) -> Iterator[str]:
+        """Objects of the submodules that a commit wants, nested ones too; what cannot be had is said."""
+        for path, pointer in self._submodules(commit).items():
+            below = self._below(path)
+            if below is None:
+                continue  # cloned by the move
+            if not below._has(pointer):
+                exact = below._try("fetch", "--quiet", "--no-tags", "origin", pointer)
+                if exact.code != 0:
+                    below._try("fetch", "--quiet", "--no-tags", "origin")
+                if not below._has(pointer):
+                    yield (
+                        f"The submodule {path} is wanted at {pointer[:12]}, and its repository does not"
+                        f" give that commit: {_reason(exact)}"
+                    )
+                    continue
+            for sentence in below.bring(pointer):
+                yield f"{path}: {sentence}"
 
     def _fetch(self, path: str) -> None:
         """Clone a submodule, or fetch the commit it lacks; the user's git settings say what is allowed."""

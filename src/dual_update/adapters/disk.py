@@ -49,10 +49,26 @@ class HostDisk:
         }
 
     def free_bytes(self, path: str) -> int:
-        here = Path(path)
-        while not here.exists() and here != here.parent:
-            here = here.parent
-        return shutil.disk_usage(here).free
+        return shutil.disk_usage(_nearest(path)).free
 
     def exists(self, path: str) -> bool:
         return Path(path).exists()
+
+    def is_directory(self, path: str) -> bool:
+        return Path(path).is_dir()
+
+    def is_writable(self, path: str) -> bool:
+        here = _nearest(path)
+        return here.is_dir() and os.access(here, os.W_OK)
+
+    def free_inodes(self, path: str) -> int | None:
+        counts = os.statvfs(_nearest(path))
+        return counts.f_favail if counts.f_files else None
+
+
+def _nearest(path: str) -> Path:
+    """The path itself, or the closest one above it that exists."""
+    here = Path(path)
+    while not here.exists() and here != here.parent:
+        here = here.parent
+    return here

@@ -16,6 +16,7 @@ from dual_update.adapters.compose import binary
 from dual_update.adapters.process import run
 from dual_update.core.cluster import Container, EngineInfo, Observed
 from dual_update.core.errors import Timeout, WorldError
+from dual_update.core.surroundings import Neighbour, NeighbourNetwork, Surroundings
 
 if TYPE_CHECKING:
     from docker import APIClient
@@ -110,6 +111,10 @@ class DockerEngine:
     def image_platform(self, image_id: str) -> str:
         found = self._present_image(image_id)
         return f"{found.get('Os', '')}/{found.get('Architecture', '')}"
+
+    def image_has_command(self, image_id: str) -> bool:
+        config = self._present_image(image_id).get("Config") or {}
+        return bool(config.get("Cmd") or config.get("Entrypoint"))
 
     def image_volumes(self, image_id: str) -> tuple[str, ...]:
         config = self._present_image(image_id).get("Config") or {}
@@ -225,6 +230,40 @@ class DockerEngine:
             for port in one.get("Ports") or ()
             if port.get("PublicPort")
         }
+
+    def surroundings(self) -> Surroundings:
+        with self._asked("tell what else it runs") as api:
+            info, containers, networks = api.info(), api.containers(all=True), api.networks()
+        plugins = info.get("Plugins") or {}
+        is_here = self.host.startswith("unix://") and info.get("Name") == os.uname().nodename
+        return Surroundings(
+            containers=tuple(
+                Neighbour(
+                    str(one["Id"]),
+                    tuple(str(name).lstrip("/") for name in one.get("Names") or ()),
+                    str((one.get("Labels") or {}).get(_PROJECT, "")),
+                )
+                for one in containers
+            ),
+            networks={
+                str(one["Name"]): NeighbourNetwork(
+                    str(one["Name"]),
+                    str((one.get("Labels") or {}).get(_PROJECT, "")),
+                    tuple(
+                        str(part["Subnet"])
+                        for part in (one.get("IPAM") or {}).get("Config") or ()
+                        if part.get("Subnet")
+                    ),
+                )
+                for one in networks
+            },
+            runtimes=frozenset(info.get("Runtimes") or ()),
+            log_drivers=frozenset(plugins.get("Log") or ()),
+            volume_drivers=frozenset(plugins.get("Volume") or ()),
+            network_drivers=frozenset(plugins.get("Network") or ()),
+            cpus=int(info.get("NCPU") or 0),
+            is_same_host=is_here,
+        )
 
     def log_tail(self, container_id: str, lines: int = 20) -> str:
         from docker.errors import NotFound

@@ -8,6 +8,7 @@ from typing import Any, Protocol
 from dual_update.core.cluster import EngineInfo, Observed
 from dual_update.core.model import Rendered
 from dual_update.core.submodule import SubmoduleMove
+from dual_update.core.surroundings import Holder, Listener, Surroundings
 
 
 @dataclass(frozen=True)
@@ -93,6 +94,10 @@ class Engine(Protocol):
         """`os/architecture` of a local image."""
         ...
 
+    def image_has_command(self, image_id: str) -> bool:
+        """Does a local image say what to run: a command or an entrypoint."""
+        ...
+
     def image_volumes(self, image_id: str) -> tuple[str, ...]:
         """Paths the image declares as VOLUME."""
         ...
@@ -142,6 +147,10 @@ class Engine(Protocol):
         """Published host ports of all running containers: `0.0.0.0:80/tcp` -> container id."""
         ...
 
+    def surroundings(self) -> Surroundings:
+        """Everything else on the engine, and what it can do."""
+        ...
+
     def log_tail(self, container_id: str, lines: int = 20) -> str: ...
     def execute(self, container_id: str, command: Sequence[str], timeout_seconds: float) -> tuple[int, str]:
         """Run a command inside; exit code and output. 126 or 127 where the image has no such program."""
@@ -153,7 +162,7 @@ class Engine(Protocol):
 
 
 class ComposeProject(Protocol):
-    """Compose acting on one project of the host, from its stable checkout. Raises StepFailed with its words."""
+    """Compose acting on a project from its stable checkout. Raises StepFailed with compose's words."""
 
     def up(
         self,
@@ -192,6 +201,13 @@ class Checkout(Protocol):
     def head(self) -> str: ...
     def dirty(self, target: str) -> tuple[str, ...]:
         """Paths with local edits to tracked files, or untracked ones that `target` would overwrite."""
+        ...
+
+    def bring(self, commit: str) -> tuple[str, ...]:
+        """Fetch what `move` will need of the checkout's submodules; the work tree stays as it is.
+
+        Returns a sentence for each commit that cannot be had.
+        """
         ...
 
     def move(self, commit: str) -> None:
@@ -272,3 +288,42 @@ class Clock(Protocol):
 
     def monotonic(self) -> float: ...
     def sleep(self, seconds: float) -> None: ...
+
+
+class Disk(Protocol):
+    """Plain files on the host."""
+
+    def read(self, path: str) -> bytes | None:
+        """Bytes of a file, None when there is none."""
+        ...
+
+    def write(self, path: str, content: bytes) -> None:
+        """Write a file whole and durably; a new one is private to its owner."""
+        ...
+
+    def files(self, directory: str) -> Mapping[str, bytes]:
+        """Every file below a directory, by its path there; empty when there is no such directory."""
+        ...
+
+    def free_bytes(self, path: str) -> int:
+        """Space left on the disk that holds a path."""
+        ...
+
+    def exists(self, path: str) -> bool: ...
+
+    def is_directory(self, path: str) -> bool: ...
+    def is_writable(self, path: str) -> bool:
+        """May files be made in this directory, or in the nearest one above it that exists."""
+        ...
+
+    def free_inodes(self, path: str) -> int | None:
+        """How many more files the disk that holds a path can have; None where it has no such limit."""
+        ...
+
+
+class Sockets(Protocol):
+    """Sockets of the host this process runs on."""
+
+    def listening(self) -> Sequence[Listener]: ...
+    def holder(self, listener: Listener) -> Holder | None: ...
+    def has_address(self, address: str) -> bool: ...

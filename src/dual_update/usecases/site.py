@@ -12,9 +12,11 @@ from dual_update.usecases.ports import (
     Disk,
     Engine,
     Prober,
+    Registry,
     Renderer,
     Repository,
     Say,
+    Sockets,
     Store,
     Tree,
     Workshop,
@@ -53,7 +55,8 @@ class Site:
     """The cluster, its checkout and the world around it.
 
     `compose` gives compose for a project name and compose files (paths below the repository's root).
-    `salt` gives a few random characters for names.
+    `salt` gives a few random characters for names. Without `sockets` only containers are known to take
+    ports; without a `registry` an image is known by what is here.
     """
 
     cluster: str
@@ -72,3 +75,5 @@ class Site:
     disk: Disk
     say: Say
     salt: Callable[[], str]
+    sockets: Sockets | None = None
+    registry: Registry | None = None
