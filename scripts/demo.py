@@ -201,10 +201,20 @@ class Demo:
             ) as process,
         ):
             assert process.stdout is not None
-            for line in process.stdout:
-                lines.append(line)
-                if not is_quiet:
-                    self.say(line.rstrip("\n"))
+            try:
+                for line in process.stdout:
+                    lines.append(line)
+                    if not is_quiet:
+                        self.say(line.rstrip("\n"))
+            except KeyboardInterrupt:
+                self.say("Interrupted; waiting for the command to take back what it did.")
+                be_deaf()
+                process.terminate()
+                try:
+                    self.say(process.communicate(timeout=60)[0].rstrip("\n"))
+                except subprocess.TimeoutExpired:
+                    process.kill()
+                raise
         if process.returncode != code:
             if is_quiet:
                 self.say("".join(lines))
@@ -393,14 +403,18 @@ def play(engine: docker.DockerClient, console: Console, *, is_kept: bool) -> int
         console.print("\nInterrupted.")
         code = 130
     finally:
-        # A second Ctrl-C must not leave half of it behind.
-        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-            signal.signal(number, signal.SIG_IGN)
+        be_deaf()
         if is_kept:
             say_what_is_kept(demo.shop, console)
         elif not tidy(demo.shop, engine, console):
             code = code or 1
     return code
+
+
+def be_deaf() -> None:
+    """A second Ctrl-C must not leave half of the demo behind."""
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, signal.SIG_IGN)
 
 
 def interrupt(*_: object) -> NoReturn:

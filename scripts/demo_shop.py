@@ -1,5 +1,6 @@
 """The demo's little world: a registry on loopback, images, git repositories, and the way to remove it all."""
 
+import contextlib
 import gzip
 import hashlib
 import io
@@ -287,3 +288,5 @@ def stop_registry(shop: Shop) -> None:
         return
     if shop.registry_pid and str(shop.path("registry.yml")).encode() in command:
         os.kill(shop.registry_pid, signal.SIGKILL)
+        with contextlib.suppress(ChildProcessError):  # of another process, where --remove ends it
+            os.waitpid(shop.registry_pid, 0)
