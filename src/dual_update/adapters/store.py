@@ -1,6 +1,7 @@
 """Memory on the cluster's host: SQLite for runs, journal and quarantine; directories for backups; locks.
 
     STATE/state.sqlite3                              runs, journal, quarantine
+    STATE/ballast                                    space for the journal when the disk is full
     STATE/locks/HASH.lock                            one per key, held by flock, with who holds it inside
     STATE/clusters/CLUSTER/backups/TIME-RUN/         a run's backup
     STATE/clusters/CLUSTER/backups/latest            the newest that is complete
@@ -21,11 +22,11 @@ import sqlite3
 import stat
 import threading
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from dual_update.core.errors import DualUpdateError, NotNow, Timeout, WorldError
 from dual_update.usecases.ports import Entry, Json
@@ -34,8 +35,13 @@ DATABASE = "state.sqlite3"
 BUSY_SECONDS = 30.0
 """Longest wait for another process that writes."""
 
+BALLAST_BYTES = 4 * 1024 * 1024
+"""Space that is given up when the disk is full: some 300 changes."""
+
 LONGEST_PAUSE_SECONDS = 0.5
 """Between two attempts at a lock."""
+
+T = TypeVar("T")
 
 _MIGRATIONS: tuple[tuple[str, ...], ...] = (
     (
@@ -88,7 +94,9 @@ class SqliteStore:
 
     def begin(self, record: Json) -> None:
         run = str(record["run"])
-        with self._transaction(f"begin run {run}") as database:
+        self._put_ballast()
+
+        def change(database: sqlite3.Connection) -> None:
             if self._record(database, run) is not None:
                 raise WorldError(f"The run {run} exists already.")
             database.execute(
@@ -96,16 +104,19 @@ class SqliteStore:
                 (run, str(record["cluster"]), _dump(record)),
             )
 
+        self._change(f"begin run {run}", change)
+
     def amend(self, run: str, fields: Json) -> None:
-        with self._transaction(f"amend run {run}") as database:
-            self._update(database, run, fields)
+        self._change(f"amend run {run}", lambda database: self._update(database, run, fields))
 
     def write(self, run: str, op: str, target: str, phase: str, detail: str = "") -> None:
-        with self._transaction(f"journal {op} of run {run}") as database:
-            database.execute(
+        self._change(
+            f"journal {op} of run {run}",
+            lambda database: database.execute(
                 "INSERT INTO journal (run, op, target, phase, at, detail) VALUES (?, ?, ?, ?, ?, ?)",
                 (run, op, target, phase, _now(), detail),
-            )
+            ),
+        )
 
     def journal(self, run: str) -> tuple[Entry, ...]:
         rows = self._read(
@@ -114,9 +125,11 @@ class SqliteStore:
         return tuple(Entry(*row) for row in rows)
 
     def finish(self, run: str, outcome: str, fields: Json) -> None:
-        with self._transaction(f"finish run {run}") as database:
+        def change(database: sqlite3.Connection) -> None:
             self._update(database, run, {"finished_at": _now(), **fields, "outcome": outcome})
             database.execute("UPDATE runs SET outcome = ? WHERE run = ?", (outcome, run))
+
+        self._change(f"finish run {run}", change)
 
     def unfinished(self, cluster: str) -> Json | None:
         rows = self._read(
@@ -143,12 +156,14 @@ class SqliteStore:
     # --- quarantine
 
     def quarantine(self, cluster: str, fingerprint: str, reason: str, run: str) -> None:
-        with self._transaction(f"quarantine {fingerprint[:12]}") as database:
-            database.execute(
+        self._change(
+            f"quarantine {fingerprint[:12]}",
+            lambda database: database.execute(
                 "INSERT OR REPLACE INTO quarantine (cluster, fingerprint, reason, run, at)"
                 " VALUES (?, ?, ?, ?, ?)",
                 (cluster, fingerprint, reason, run, _now()),
-            )
+            ),
+        )
 
     def quarantined(self, cluster: str, fingerprint: str) -> str | None:
         rows = self._read(
@@ -157,11 +172,15 @@ class SqliteStore:
         return str(rows[0][0]) if rows else None
 
     def release(self, cluster: str, fingerprint: str = "") -> int:
-        with self._transaction("lift quarantine") as database:
-            done = database.execute(
-                "DELETE FROM quarantine WHERE cluster = ? AND ? IN ('', fingerprint)", (cluster, fingerprint)
-            )
-            return done.rowcount
+        return self._change(
+            "lift quarantine",
+            lambda database: (
+                database.execute(
+                    "DELETE FROM quarantine WHERE cluster = ? AND ? IN ('', fingerprint)",
+                    (cluster, fingerprint),
+                ).rowcount
+            ),
+        )
 
     # --- backups
 
@@ -197,7 +216,8 @@ class SqliteStore:
         Returns the backup directories that were removed.
         """
         kept = {self._backup_of(cluster, one) for one in self._unfinished_runs(cluster)}
-        with self._transaction(f"forget old runs of {cluster}") as database:
+
+        def change(database: sqlite3.Connection) -> None:
             old = database.execute(
                 "SELECT run FROM runs WHERE cluster = ? AND outcome IS NOT NULL"
                 " ORDER BY seq DESC LIMIT -1 OFFSET ?",
@@ -205,6 +225,8 @@ class SqliteStore:
             ).fetchall()
             database.executemany("DELETE FROM journal WHERE run = ?", old)
             database.executemany("DELETE FROM runs WHERE run = ?", old)
+
+        self._change(f"forget old runs of {cluster}", change)
         folder = self._backups(cluster)
         with _on_disk(f"remove old backups in {folder}"):
             if not folder.is_dir():
@@ -250,7 +272,7 @@ class SqliteStore:
             self._share(path)
         try:
             _wait_for(handle, wait_seconds)
-            with _on_disk(f"write the lock {path}"):
+            with suppress(OSError):  # on a full disk it holds all the same
                 _say_who(handle, why)
             try:
                 yield
@@ -262,18 +284,49 @@ class SqliteStore:
 
     # --- the database
 
-    @contextmanager
-    def _transaction(self, what: str) -> Iterator[sqlite3.Connection]:
+    def _change(self, what: str, change: Callable[[sqlite3.Connection], T]) -> T:
+        """One transaction. On a full disk it is tried once more without the ballast."""
         with self._one_user, self._explained(what):
-            database = self._open()
-            database.execute("BEGIN IMMEDIATE")
             try:
-                yield database
-                database.execute("COMMIT")
-            except BaseException:
-                if database.in_transaction:
-                    database.execute("ROLLBACK")
+                return self._transact(change)
+            except sqlite3.OperationalError as error:
+                if "full" not in str(error) or not self._ballast.exists():
+                    raise
+                self._forget()
+                self._ballast.unlink(missing_ok=True)
+                return self._transact(change)
+
+    def _transact(self, change: Callable[[sqlite3.Connection], T]) -> T:
+        database = self._open()
+        database.execute("BEGIN IMMEDIATE")
+        try:
+            result = change(database)
+            database.execute("COMMIT")
+        except BaseException:
+            if database.in_transaction:
+                database.execute("ROLLBACK")
+            raise
+        return result
+
+    @property
+    def _ballast(self) -> Path:
+        return self._directory / "ballast"
+
+    def _put_ballast(self) -> None:
+        """Set space aside: the way back must be journaled also when a pull has filled the disk."""
+        with suppress(OSError):
+            if self._ballast.exists():
+                return
+            self._make(self._directory)
+            handle = os.open(self._ballast, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, self._file_mode())
+            try:
+                os.posix_fallocate(handle, 0, BALLAST_BYTES)
+            except OSError:
+                self._ballast.unlink(missing_ok=True)
                 raise
+            finally:
+                os.close(handle)
+            self._share(self._ballast)
 
     def _read(self, query: str, values: tuple[Any, ...]) -> list[tuple[Any, ...]]:
         with self._one_user, self._explained("read"):
