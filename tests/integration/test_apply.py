@@ -16,7 +16,7 @@ def compose(images: Images, port: int, web: str = "web:1", extra: str = "", **ta
 services:
   web:
     image: {images.ref(web)}
-    ports: ["127.0.0.1:{port}:8080"]
+    ports: ["127.0.0.1:{port}:80"]
     volumes: ["store:/store"]
     depends_on: [api]
   api:
@@ -91,7 +91,7 @@ def test_image_change_replaces_one_service(three: Cluster, world: World, images:
     report = apply(three)
     assert (report["outcome"], report["update_type"]) == ("succeeded", "image_only")
     assert seen(three, "web") == others
-    assert world.http_get(three.port, "/").body.strip() == "web two"
+    assert world.http_get(three.port, "/", within_seconds=5).body.strip() == "web two"
     assert markers(three) == KEPT
 
 
@@ -145,7 +145,7 @@ def test_broken_image_is_taken_back(
         assert seen(three, "web") == others
     assert three.git("rev-parse", "HEAD").strip() == head
     assert (three.directory / "compose.yml").read_bytes() == compose_before
-    assert world.http_get(three.port, "/").body.strip() == "web one"
+    assert world.http_get(three.port, "/", within_seconds=5).body.strip() == "web one"
     assert markers(three) == KEPT
     assert json.loads(three.dual_update("status", "--format", "json").stdout)["deployed"] == head
 
@@ -174,7 +174,7 @@ def test_running_project_is_adopted_without_a_restart(world: World, images: Imag
 
 def test_first_deployment_that_fails_leaves_nothing_but_volumes(world: World, images: Images) -> None:
     images.push("web:bad", "bad", flavour="crash")
-    text = f"services:\n  web:\n    image: {images.ref('web:bad')}\n    volumes: ['v:/v']\nvolumes: {{v: {{}}}}\n"
+    text = f"services:\n  web:\n    image: {images.ref('web:bad')}\n    volumes: ['kept:/v']\nvolumes: {{kept: {{}}}}\n"
     cluster = world.repo({"compose.yml": text, ".github/dual-update.yml": FAST})
     assert apply(cluster, code=1)["outcome"] == "rolled_back"
     assert cluster.containers() == []
@@ -188,5 +188,5 @@ def test_manual_rollback_returns(three: Cluster, world: World, images: Images) -
     assert apply(three)["outcome"] == "succeeded"
     done = three.dual_update("rollback", "--auto", "--format", "json")
     assert done.returncode == 0, done.stdout + done.stderr
-    assert world.http_get(three.port, "/").body.strip() == "web one"
+    assert world.http_get(three.port, "/", within_seconds=5).body.strip() == "web one"
     assert markers(three) == KEPT

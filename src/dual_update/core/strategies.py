@@ -31,6 +31,11 @@ class Situation:
     timings: Mapping[str, float] = field(default_factory=dict)
 
     @property
+    def deployed_commit(self) -> str | None:
+        """What the running cluster was made from; the checkout may stand elsewhere already."""
+        return self.decision.base or self.current_commit
+
+    @property
     def is_first(self) -> bool:
         """Nothing of this project exists yet."""
         return self.observed.is_empty and self.old_project is None

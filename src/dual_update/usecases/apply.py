@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
+from typing import Any
 
 from dual_update.core import plan as plans
 from dual_update.core.errors import DualUpdateError, NotNow
@@ -16,7 +17,7 @@ from dual_update.usecases.preflight import check_after_pull, check_before_pull, 
 from dual_update.usecases.recover import lock_key, recover
 from dual_update.usecases.restore import Return, go_back, passing_checks, retag
 from dual_update.usecases.site import Site
-from dual_update.usecases.situation import WANTED_DIRECTORY, Seen, see
+from dual_update.usecases.situation import WANTED_DIRECTORY, Seen, last_success, see
 
 Ask = Callable[["Proposal"], bool]
 Deaf = Callable[[], AbstractContextManager[None]]
@@ -76,7 +77,7 @@ def apply(site: Site, request: ApplyRequest, ask: Ask, deaf: Deaf) -> RunReport:
     NotNow (5) and UsageError (2) before anything is recorded; every other end is in the report.
     """
     shown = propose(site, request)
-    _agree(shown, request, ask)
+    request = _agreed(shown, request, ask)
     project = shown.seen.situation.after.name
     with site.store.lock(lock_key(site, project), request.why, request.wait_seconds):
         settled = recover(site, deaf)
@@ -91,7 +92,8 @@ def apply(site: Site, request: ApplyRequest, ask: Ask, deaf: Deaf) -> RunReport:
         return _Transaction(site, proposal, deaf).run()
 
 
-def _agree(proposal: Proposal, request: ApplyRequest, ask: Ask) -> None:
+def _agreed(proposal: Proposal, request: ApplyRequest, ask: Ask) -> ApplyRequest:
+    """The request with the word of whoever had to give it. Raises NotNow without."""
     if request.expect and request.expect not in {
         proposal.fingerprint,
         proposal.seen.situation.decision.fingerprint,
@@ -101,10 +103,10 @@ def _agree(proposal: Proposal, request: ApplyRequest, ask: Ask) -> None:
             hint=f"The plan is now {proposal.fingerprint[:16]}. Look at it with `dual-update plan`.",
         )
     if proposal.has_nothing_to_do or request.is_approved_by_person:
-        return
+        return request
     reasons = needs_person(proposal.seen)
     if request.is_approved and not reasons:
-        return
+        return request
     if request.is_approved and reasons:
         raise NotNow(
             "A person must agree: " + " ".join(reasons),
@@ -112,6 +114,7 @@ def _agree(proposal: Proposal, request: ApplyRequest, ask: Ask) -> None:
         )
     if not ask(proposal):
         raise NotNow("Not approved; nothing was changed.")
+    return replace(request, is_approved_by_person=True)
 
 
 def _refuse(site: Site, proposal: Proposal, request: ApplyRequest) -> None:
@@ -133,15 +136,16 @@ def _refuse(site: Site, proposal: Proposal, request: ApplyRequest) -> None:
 
 
 def _unchanged(site: Site, proposal: Proposal) -> RunReport:
+    """Nothing to do. Written down only when that is news: a cluster taken over, a commit that changes nothing."""
     situation = proposal.seen.situation
-    return RunReport(
+    report = RunReport(
         run=run_id(site.clock.now(), site.salt()),
         cluster=site.cluster,
         outcome="unchanged",
         reason=None,
         update_type=situation.decision.update_type,
         strategy="none",
-        from_commit=situation.current_commit,
+        from_commit=situation.deployed_commit,
         to_commit=situation.decision.head,
         started_at=site.clock.now(),
         duration_seconds=0.0,
@@ -151,6 +155,22 @@ def _unchanged(site: Site, proposal: Proposal) -> RunReport:
             for image in [situation.observed.of(name)[0].image_id]
         },
     )
+    last = last_success(site)
+    if last is None or last["to"] != report.to_commit:
+        site.store.begin({**report.to_json(), **place(site, proposal), "snapshot": None})
+        site.store.finish(report.run, report.outcome, report.to_json())
+    return report
+
+
+def place(site: Site, proposal: Proposal) -> dict[str, Any]:
+    """What a record says about where the cluster lies."""
+    situation = proposal.seen.situation
+    return {
+        "checkout": site.checkout.path,
+        "directory": site.project.directory,
+        "project": situation.after.name,
+        "fingerprint": situation.decision.fingerprint,
+    }
 
 
 class _Transaction:
@@ -187,7 +207,7 @@ class _Transaction:
         observed = situation.old_project or situation.observed
         directory = self._site.store.backup_directory(self._site.cluster, self._run.id)
         files = situation.before.files or situation.after.files
-        return take(observed, situation.current_commit, files, directory)
+        return take(observed, situation.deployed_commit, files, directory)
 
     def _begin(self) -> None:
         situation = self._situation
@@ -198,14 +218,11 @@ class _Transaction:
                 "run": self._run.id,
                 "kind": "apply",
                 "cluster": self._site.cluster,
-                "checkout": self._site.checkout.path,
-                "directory": self._site.project.directory,
-                "project": situation.after.name,
-                "from": situation.current_commit,
+                **place(self._site, self._proposal),
+                "from": situation.deployed_commit,
                 "to": situation.decision.head,
                 "update_type": situation.decision.update_type,
                 "strategy": self._proposal.plan.strategy,
-                "fingerprint": situation.decision.fingerprint,
                 "started_at": self._started_at,
                 "backup": self._snapshot.directory,
                 "host_files": f"{self._snapshot.directory}/{WANTED_DIRECTORY}",
@@ -266,7 +283,7 @@ class _Transaction:
             reason=reason,
             update_type=situation.decision.update_type,
             strategy=self._proposal.plan.strategy,
-            from_commit=situation.current_commit,
+            from_commit=situation.deployed_commit,
             to_commit=situation.decision.head,
             started_at=self._started_at,
             duration_seconds=self._site.clock.monotonic() - self._began,

@@ -21,8 +21,11 @@ def write_backup(site: Site, seen: Seen, snapshot: Snapshot) -> None:
     situation = seen.situation
     for path, content in seen.host_files.items():
         site.disk.write(f"{directory}/{WANTED_DIRECTORY}/{path}", content)
+    old = site.repository.tree(snapshot.commit) if snapshot.commit else None
     for path in served(situation.before):
-        original = site.disk.read(f"{site.checkout.path}/{path}")
+        original = old.read(path) if old else None
+        if original is None:
+            original = seen.earlier_files.get(path)
         if original is not None:
             site.disk.write(f"{directory}/original/{path}", original)
     if not snapshot.is_empty:

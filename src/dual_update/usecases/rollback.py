@@ -22,7 +22,7 @@ def choose(site: Site, to: str = "") -> Json:
             )
         return record
     for record in site.store.runs(site.cluster, limit=1000):
-        if record.get("outcome") == "succeeded" and record["snapshot"]["containers"]:
+        if record.get("outcome") == "succeeded" and (record.get("snapshot") or {}).get("containers"):
             return record
     raise NotNow(
         f"Cluster {site.cluster} has no earlier state to go back to.", hint="See `dual-update history`."

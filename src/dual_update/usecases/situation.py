@@ -23,13 +23,15 @@ GOOD_OUTCOMES = frozenset({"succeeded", "unchanged"})
 class Seen:
     """A Situation and what stands against acting on it unasked.
 
-    `host_files` are the host's own files that the wanted model rests on. `drift` names foreign edits.
+    `host_files` are the host's own files that the wanted model rests on, `earlier_files` those that the
+    running one was made with. `drift` names foreign edits.
     `is_adopted`: the project runs and was never deployed by us; `has_unknown_base`: nor is it known
     from which commit it was made.
     """
 
     situation: Situation
     host_files: Mapping[str, bytes] = field(default_factory=dict)
+    earlier_files: Mapping[str, bytes] = field(default_factory=dict)
     drift: tuple[str, ...] = ()
     is_adopted: bool = False
     has_unknown_base: bool = False
@@ -109,7 +111,7 @@ def see(site: Site, ref: str, scope: Scope, *, accepts_drift: bool = False) -> S
         timings=_timings(site),
     )
     if observed.is_empty:
-        return Seen(situation, host_files)
+        return Seen(situation, host_files, earlier or {})
     drift = _drift(site, situation)
     is_adopted = last is None
     if drift and (is_adopted or accepts_drift):
@@ -117,6 +119,7 @@ def see(site: Site, ref: str, scope: Scope, *, accepts_drift: bool = False) -> S
     return Seen(
         situation,
         host_files,
+        host_files if earlier is None else earlier,
         drift=() if is_adopted else tuple(drift.values()),
         is_adopted=is_adopted,
         has_unknown_base=is_adopted and bool(drift),
