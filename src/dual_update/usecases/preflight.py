@@ -1,16 +1,16 @@
 """Nothing is touched before everything is proven. Each check names a fault in one sentence."""
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 
 from dual_update.core.errors import NotNow, Refused
-from dual_update.core.model import Rendered, image_of, inside_repository, is_built, replicas
+from dual_update.core.model import image_of, is_built
 from dual_update.core.strategies import Situation
+from dual_update.usecases import preflight_engine, preflight_host, preflight_ports
+from dual_update.usecases.scene import Check, Scene
 from dual_update.usecases.site import Site
 
-LEAST_FREE_BYTES = 200 * 1024 * 1024
-"""Space that has to be left on the engine's disk before an update begins."""
-
-Check = Callable[[Site, Situation], Iterator[str]]
+CHECKS: tuple[Check, ...] = (*preflight_engine.CHECKS, *preflight_host.CHECKS, *preflight_ports.CHECKS)
+"""What can be seen without fetching anything."""
 
 
 def refuse_dirty(site: Site, situation: Situation) -> None:
@@ -24,31 +24,31 @@ def refuse_dirty(site: Site, situation: Situation) -> None:
         )
 
 
-def check_before_pull(site: Site, situation: Situation) -> None:
-    """Raise Refused with every fault that can be seen without fetching anything."""
-    _raise([fault for check in _CHEAP for fault in check(site, situation)])
+def check_before_pull(site: Site, situation: Situation, state: str = "") -> None:
+    """Raise Refused with every fault that can be seen without fetching images.
+
+    `state` is the directory this run writes its backup to.
+    """
+    scene = Scene(site, situation, site.engine.info(), site.engine.surroundings(), state)
+    _raise([fault for check in CHECKS for fault in check(scene)])
 
 
 def check_after_pull(site: Site, situation: Situation, services: Sequence[str]) -> Mapping[str, str]:
     """Image id that each of these services will run. Raises Refused for what is not here or cannot run."""
     found: dict[str, str] = {}
     faults: list[str] = []
-    architecture = ""
     for service in services:
-        reference = image_of(situation.after.name, service, situation.after.services[service])
+        model = situation.after.services[service]
+        reference = image_of(situation.after.name, service, model)
         image = site.engine.image_id(reference)
         if image is None:
-            made = "built" if is_built(situation.after.services[service]) else "pulled"
-            faults.append(f"{service}: the image {reference} is not here though it was {made}.")
+            faults.append(f"{service}: the image {reference} is not here{_why_absent(model)}.")
             continue
         found[service] = image
-        if not situation.after.services[service].get("platform"):
-            architecture = architecture or site.engine.info().architecture
-            platform = site.engine.image_platform(image)
-            if not _fits(platform, architecture):
-                faults.append(
-                    f"{service}: the image {reference} is for {platform}, this engine is {architecture}."
-                )
+        faults += _platform_faults(site, service, model, image)
+        has_command = bool(model.get("command") or model.get("entrypoint"))
+        if not has_command and not site.engine.image_has_command(image):
+            faults.append(f"{service}: neither the image {reference} nor the service says what to run.")
     _raise(faults)
     return found
 
@@ -58,109 +58,37 @@ def _raise(faults: Sequence[str]) -> None:
         raise Refused("\n".join(faults), hint="Nothing was touched. Mend this and try again.")
 
 
+def _why_absent(model: Mapping[str, object]) -> str:
+    if is_built(model):
+        return " though it was built"
+    if model.get("pull_policy") in {"never", "build"}:
+        return f", and its pull_policy is {model['pull_policy']}"
+    return " though it was pulled"
+
+
 _ALIASES = {"x86_64": "amd64", "aarch64": "arm64", "armv7l": "arm", "i686": "386"}
+_EMULATED = {"arm64": "aarch64", "amd64": "x86_64", "386": "i386"}
+"""What binfmt_misc calls an architecture."""
 
 
-def _fits(platform: str, architecture: str) -> bool:
-    """Does an image's `os/architecture` run on the engine. An image that does not say is believed."""
-    _, _, wanted = platform.partition("/")
-    return not wanted or wanted.split("/")[0] == _ALIASES.get(architecture, architecture)
+def _platform_faults(site: Site, service: str, model: Mapping[str, object], image: str) -> list[str]:
+    reference = str(model.get("image") or service)
+    platform = site.engine.image_platform(image)
+    asked = str(model.get("platform") or "")
+    if asked and not _is_for(platform, asked.partition("/")[2].partition("/")[0]):
+        return [f"{service}: the image {reference} is for {platform}, and the service asks for {asked}."]
+    architecture = site.engine.info().architecture
+    here = _ALIASES.get(architecture, architecture)
+    if _is_for(platform, here):
+        return []
+    made_for = platform.partition("/")[2].partition("/")[0]
+    emulator = f"/proc/sys/fs/binfmt_misc/qemu-{_EMULATED.get(made_for, made_for)}"
+    if asked and (site.disk.exists(emulator) or not site.engine.surroundings().is_same_host):
+        return []  # they asked for it, and the host may well run it
+    return [f"{service}: the image {reference} is for {platform}, this engine is {here}."]
 
 
-def _missing_env_files(_: Site, situation: Situation) -> Iterator[str]:
-    for path in situation.after.conditional:
-        yield f"{path} is named by the compose files and is neither in git nor on this host."
-
-
-def _missing_mounts(site: Site, situation: Situation) -> Iterator[str]:
-    """Files that containers are made from: configs, secrets, and binds that compose would not create."""
-    wanted = {*site.repository.tree(situation.decision.head).list()}
-    after = situation.after
-    for service in after.active:
-        for what, source in _sources(after, service):
-            inside = inside_repository(source)
-            if inside is None:
-                if not source.startswith("/outside/") and not site.disk.exists(source):
-                    yield f"{service}: {what} {source} does not exist on this host."
-            elif not _in_tree(inside, wanted) and not site.disk.exists(f"{site.checkout.path}/{inside}"):
-                yield f"{service}: {what} {inside} is neither in the commit nor on this host."
-
-
-def _sources(rendered: Rendered, service: str) -> Iterator[tuple[str, str]]:
-    model = rendered.services[service]
-    for volume in model.get("volumes") or ():
-        is_made = (volume.get("bind") or {}).get("create_host_path", False)
-        if volume.get("type") == "bind" and not is_made and volume.get("source"):
-            yield "the mounted path", str(volume["source"])
-    for kind, resources in (("config", rendered.configs), ("secret", rendered.secrets)):
-        for use in model.get(f"{kind}s") or ():
-            resource = resources.get(str(use.get("source"))) or {}
-            if resource.get("file"):
-                yield f"the {kind}", str(resource["file"])
-
-
-def _in_tree(path: str, tree: set[str]) -> bool:
-    return path == "" or path in tree or any(one.startswith(f"{path}/") for one in tree)
-
-
-def _external_resources(site: Site, situation: Situation) -> Iterator[str]:
-    for kind, here in (("network", site.engine.networks()), ("volume", site.engine.volumes())):
-        resources: Mapping[str, Mapping[str, object]] = getattr(situation.after, f"{kind}s")
-        for key, resource in resources.items():
-            if resource.get("external") and str(resource.get("name") or key) not in here:
-                name = resource.get("name") or key
-                yield f"The external {kind} {name} does not exist: `docker {kind} create {name}` makes it."
-
-
-def _taken_ports(site: Site, situation: Situation) -> Iterator[str]:
-    """Host ports that someone else's container publishes already."""
-    ours = {c.id for c in situation.observed.containers}
-    if situation.old_project is not None:
-        ours |= {c.id for c in situation.old_project.containers}
-    taken = {port: owner for port, owner in site.engine.used_ports().items() if owner not in ours}
-    for service in situation.after.active:
-        for port in situation.after.services[service].get("ports") or ():
-            published = str(port.get("published") or "")
-            if not published.isdigit():
-                continue
-            protocol = port.get("protocol", "tcp")
-            for address, owner in taken.items():
-                if _collides(address, str(port.get("host_ip") or "0.0.0.0"), published, protocol):  # noqa: S104
-                    yield f"{service}: host port {published}/{protocol} is taken by container {owner[:12]}."
-                    break
-
-
-def _collides(taken: str, host_ip: str, published: str, protocol: str) -> bool:
-    address, _, rest = taken.rpartition(":")
-    everywhere = {"0.0.0.0", "::", "[::]", ""}  # noqa: S104
-    return rest == f"{published}/{protocol}" and (
-        address == host_ip or address in everywhere or host_ip in everywhere
-    )
-
-
-def _impossible_replicas(_: Site, situation: Situation) -> Iterator[str]:
-    for service in situation.after.active:
-        model = situation.after.services[service]
-        count = replicas(model)
-        fixed = any("-" not in str(p.get("published") or "-") for p in model.get("ports") or ())
-        if count > 1 and (model.get("container_name") or fixed):
-            yield f"{service}: {count} containers cannot share one fixed name or host port."
-
-
-def _disk_space(site: Site, _: Situation) -> Iterator[str]:
-    root = site.engine.info().root_directory
-    if root and site.disk.exists(root):
-        free = site.disk.free_bytes(root)
-        if free < LEAST_FREE_BYTES:
-            least = LEAST_FREE_BYTES // 2**20
-            yield f"Only {free // 2**20} MiB are free below {root}; at least {least} MiB are needed."
-
-
-_CHEAP: tuple[Check, ...] = (
-    _missing_env_files,
-    _missing_mounts,
-    _external_resources,
-    _taken_ports,
-    _impossible_replicas,
-    _disk_space,
-)
+def _is_for(platform: str, architecture: str) -> bool:
+    """Does an image's `os/architecture` name this one. An image that does not say is believed."""
+    _, _, own = platform.partition("/")
+    return not own or not architecture or own.split("/")[0] == _ALIASES.get(architecture, architecture)
