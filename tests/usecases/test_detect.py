@@ -336,7 +336,7 @@ def test_who_runs_or_builds_upon_an_image_that_is_built_here_follows_it(repo: Ch
     )
     before = {"compose.yml": text, "base/a": "1", "child/a": "1"}
     assert actions(decide(repo, before, {"base/a": "2"})) == {
-        "base": "rebuild", "child": "rebuild", "worker": "rebuild", "db": "none",
+        "base": "rebuild", "child": "rebuild", "worker": "recreate", "db": "none",
     }  # fmt: skip
     assert actions(decide(repo, {}, {"child/a": "2"})) == {
         "base": "none", "child": "rebuild", "worker": "none", "db": "none",
@@ -467,6 +467,15 @@ def test_who_is_tied_to_a_container_goes_along(repo: Checkout, tie: str, follows
     assert decision.update_type == "image_only"
     if follows:
         assert "web gets a new container" in decision.services["side"].reasons[0]
+
+
+def test_an_image_that_is_built_elsewhere_from_now_on_is_pulled(repo: Checkout) -> None:
+    text = "services: {web: {%s}}\n"
+    before, after = text % "build: .", text % "image: 'web:1'"
+    decision = decide(repo, {"compose.yml": before, "Dockerfile": "x"}, {"compose.yml": after})
+    assert (decision.update_type, actions(decision)) == ("structural", {"web": "roll"})
+    decision = decide(repo, {}, {"compose.yml": before})
+    assert (decision.update_type, actions(decision)) == ("structural", {"web": "rebuild"})
 
 
 def test_a_probable_rename_is_a_hint(repo: Checkout) -> None:

@@ -11,6 +11,9 @@ from dual_update.core.model import Rendered, image_of, is_built
 from dual_update.core.rules import WEIGHT, Action, Finding
 from dual_update.core.submodule import SubmoduleMove, innermost
 
+LISTED_FILES = 3
+"""How many changed files a service's reasons name; `changes` has them all."""
+
 UpdateType = Literal["none", "image_only", "structural", "mixed"]
 Verdict = Literal["same", "added", "removed", "image_only", "changed", "changed_with_image"]
 
@@ -153,8 +156,24 @@ def _service(name: str, sides: Sides, findings: Sequence[Finding]) -> ServiceDec
         action=_action(name, sides, findings),
         image_before=before,
         image_after=after,
-        reasons=tuple(dict.fromkeys(reason(f) for f in findings)),
+        reasons=tuple(_reasons(findings)),
     )
+
+
+def _reasons(findings: Sequence[Finding]) -> Iterable[str]:
+    """Why, a line for each field; files that one rule judges share a line."""
+    files: dict[str, list[Finding]] = defaultdict(list)
+    lines: dict[str, None] = {}
+    for finding in findings:
+        if finding.change.scope in {"code", "file"}:
+            files[finding.rule.id].append(finding)
+        else:
+            lines[reason(finding)] = None
+    for same in files.values():
+        names = ", ".join(one.change.name for one in same[:LISTED_FILES])
+        more = f" and {len(same) - LISTED_FILES} more" if len(same) > LISTED_FILES else ""
+        lines[f"{same[0].change.scope} {names}{more}: {same[0].rule.says}"] = None
+    return lines
 
 
 def _image(rendered: Rendered, name: str) -> str | None:
@@ -189,6 +208,9 @@ def _action(name: str, sides: Sides, findings: Sequence[Finding]) -> Action:
         return "record" if heaviest != "none" else "none"
     if heaviest == "roll" and is_built(sides.after.services[name]):
         return "rebuild"  # a new tag for a built image: there is nothing to pull
+    if heaviest == "rebuild" and not is_built(sides.after.services[name]):
+        # it runs what another service builds, or no longer what was built here
+        return "roll" if _image(sides.before, name) != _image(sides.after, name) else "recreate"
     return heaviest
 
 

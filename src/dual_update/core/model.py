@@ -7,7 +7,8 @@ below `/src`, whatever directory compose ran in, so that two renders can be comp
 
 import posixpath
 import re
-from collections.abc import Mapping
+from collections import defaultdict
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -173,19 +174,29 @@ def build_secrets(rendered: Rendered, service: str) -> tuple[str, ...]:
     return tuple(path for path in map(inside_repository, sources) if path is not None)
 
 
-def builds_upon(rendered: Rendered, service: str) -> set[str]:
-    """Services whose containers hold what this one builds: itself, builds that start from its image by
-    `additional_contexts: service:NAME`, and services that run the image under its name."""
-    found: set[str] = set()
-    waiting = [service]
-    while waiting:
-        name = waiting.pop()
-        if name in found:
-            continue
-        found.add(name)
-        image = rendered.services[name].get("image") if is_built(rendered.services[name]) else None
-        for other, model in rendered.services.items():
-            named = ((model.get("build") or {}).get("additional_contexts") or {}).values()
-            if f"service:{name}" in named or (image and not is_built(model) and model.get("image") == image):
-                waiting.append(other)
-    return found
+def followers(rendered: Rendered) -> Callable[[str], set[str]]:
+    """For a service that is built: all whose containers hold what it builds. These are itself, builds that
+    start from its image by `additional_contexts: service:NAME`, and services that run it under its name."""
+    runs: dict[str, list[str]] = defaultdict(list)
+    starts_from: dict[str, list[str]] = defaultdict(list)
+    for name, model in rendered.services.items():
+        if not is_built(model):
+            runs[str(model.get("image"))].append(name)
+        for context in ((model.get("build") or {}).get("additional_contexts") or {}).values():
+            if str(context).startswith("service:"):
+                starts_from[str(context).removeprefix("service:")].append(name)
+
+    def of(service: str) -> set[str]:
+        found: set[str] = set()
+        waiting = [service]
+        while waiting:
+            name = waiting.pop()
+            if name in found or name not in rendered.services:
+                continue
+            found.add(name)
+            waiting += starts_from[name]
+            if is_built(rendered.services[name]):
+                waiting += runs[str(rendered.services[name].get("image"))]
+        return found
+
+    return of

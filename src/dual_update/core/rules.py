@@ -30,6 +30,18 @@ WEIGHT: Mapping[Action, int] = {
 }
 """Actions from least to most: of several that a service needs, the heaviest is done."""
 
+ACTIONS: Mapping[Action, str] = {
+    "none": "nothing",
+    "record": "nothing; the new definition is written down as deployed",
+    "scale": "more or fewer containers; those that stay are not touched",
+    "poke": "Watchtower is asked to take the new content of an unchanged tag",
+    "roll": "the new image is pulled and the container replaced",
+    "recreate": "a new container of the same image",
+    "rebuild": "the image is built, then the container replaced",
+    "create": "its first containers",
+    "remove": "its containers are stopped and removed; volumes stay",
+}
+
 COMPOSE = "measured with compose 2.40.3"
 HASH = "docker/compose pkg/compose/hash.go"
 

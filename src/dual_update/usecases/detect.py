@@ -14,9 +14,9 @@ from dual_update.core.model import (
     ImageRef,
     Rendered,
     build_secrets,
-    builds_upon,
     contexts,
     dockerfile,
+    followers,
     is_built,
     service_paths,
 )
@@ -217,13 +217,16 @@ def _compose_file_variable(env: bytes) -> tuple[str, ...]:
 def _content(before: Rendered, after: Rendered, changed: Sequence[FileChange]) -> list[Change]:
     """Changed files that services mount, and who mounts them. Compose does not look into these."""
     users: dict[str, set[str]] = {}
-    paths = [one.path for one in changed if not one.is_submodule]
-    for mounted, services in _mounts(before, after).items():
-        prefix = f"{mounted}/" if mounted else ""
-        for path in paths:
-            if path == mounted or path.startswith(prefix):
-                users.setdefault(path, set()).update(services)
-    return [Change("file", path, "", "change", users=tuple(sorted(users[path]))) for path in sorted(users)]
+    mounts = _mounts(before, after)
+    for path in (one.path for one in changed if not one.is_submodule):
+        steps = path.split("/")
+        for count in range(len(steps) + 1):
+            users.setdefault(path, set()).update(mounts.get("/".join(steps[:count]), ()))
+    return [
+        Change("file", path, "", "change", users=tuple(sorted(users[path])))
+        for path in sorted(users)
+        if users[path]
+    ]
 
 
 def _mounts(*sides: Rendered) -> dict[str, set[str]]:
@@ -248,11 +251,12 @@ def _code(
     paths = [one.path for one in changed if one.path not in judged and not one.is_submodule]
     if not paths:
         return []
+    who_holds = followers(after)
     sent: dict[tuple[str, str | None], tuple[str, ...]] = {}
     for name, service in after.services.items():
         if not is_built(service):
             continue
-        runs = {one for one in builds_upon(after, name) if one in before.services}
+        runs = {one for one in who_holds(name) if one in before.services}
         reads = {path for path in build_secrets(after, name) if path in paths}
         for context in contexts(service):
             build = (context, dockerfile(service))
