@@ -6,21 +6,22 @@ is no edit.
 
 A move that was cut off (a killed process, a lost host) leaves files of both commits and perhaps half a file,
 since git writes the files first, then its index, then HEAD. So a move writes a note into the git directory
-before its first change and removes it when all is verified. While the note lies there, a file that is, or
-begins like, what one of the noted commits holds at its place is known to be git's work and not a person's;
-the next move puts it back to HEAD and starts again.
+before its first change and removes it when all is verified. While the note lies there, a file written since
+then that is, or begins like, what one of the noted commits holds at its place is known to be git's work and
+not a person's; the next move puts it back to HEAD, or takes it away, and starts again.
 
 A lock file of git's index is removed only if it is younger than our note, nobody has it open and no git
 works in the checkout, as far as this machine's process list shows; else a person is asked.
 """
 
 import json
+import math
 import os
 import stat
 import tempfile
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -30,6 +31,9 @@ from dual_update.core.errors import NotNow, WorldError
 
 MOVE_SECONDS = 600.0
 """Longest wait for one git command that writes files or fetches a submodule."""
+
+SLACK_SECONDS = 2.0
+"""How coarse a file system's times may be."""
 
 LOCK_SECONDS = 5.0
 """How long another git's lock is waited for."""
@@ -64,7 +68,7 @@ class GitCheckout:
         it holds is in its objects.
         """
         note = _Note(self._root)
-        return tuple(sorted(_WorkTree(self._root).in_the_way(target, note.commits())))
+        return tuple(sorted(set(_WorkTree(self._root).in_the_way(target, note.earlier()))))
 
     def move(self, commit: str) -> None:
         """Work tree and submodules to exactly this commit, detached. Ignored and unknown files stay.
@@ -82,8 +86,7 @@ class GitCheckout:
                 f"The checkout {self.path} has local edits that would be lost: {_few(in_the_way)}.",
                 hint="Commit them to the repository, or move them away; then try again.",
             )
-        begun_at = note.write((*note.commits(), tree.head(), commit))
-        tree.move(commit, note.commits(), begun_at)
+        tree.move(commit, note.write(tree.head(), commit))
         wrong = tree.differs(commit)
         if wrong:
             raise WorldError(
@@ -112,6 +115,23 @@ class GitCheckout:
 
 
 @dataclass(frozen=True)
+class _Earlier:
+    """Moves that may have been cut off: between which commits, and when the first of them began (seconds of
+    the epoch, infinite when there was none)."""
+
+    commits: tuple[str, ...] = ()
+    begun_at: float = math.inf
+
+    def since(self, changed_at: float) -> bool:
+        """May this have been written by one of them."""
+        return changed_at >= self.begun_at - SLACK_SECONDS
+
+    @property
+    def is_any(self) -> bool:
+        return math.isfinite(self.begun_at)
+
+
+@dataclass(frozen=True)
 class _Edit:
     """A path whose work tree, index and HEAD are not all the same (`git status`, porcelain version 2)."""
 
@@ -121,8 +141,6 @@ class _Edit:
     is_staged: bool
     is_submodule: bool
     is_conflict: bool
-    is_elsewhere: bool = False
-    """A submodule at another commit than the index says."""
 
 
 class _WorkTree:
@@ -154,23 +172,24 @@ class _WorkTree:
 
     # --- what would be lost
 
-    def in_the_way(self, target: str, noted: Sequence[str]) -> list[str]:
+    def in_the_way(self, target: str, earlier: _Earlier) -> list[str]:
         """Edits that are content of neither the target nor a noted commit; unknown files in the way."""
-        harmless = (target, *noted)
-        found = [
-            one.path for one in self._edits() if not self._is_harmless(one, harmless, cut_off=bool(noted))
-        ]
+        found = [one.path for one in self._edits() if not self._is_harmless(one, target, earlier)]
         if self._has(target):
             tracked = frozenset(self._names("ls-files", "-z"))
             for path, mode in self._entries(target).items():
                 if path not in tracked:
-                    found += self._occupied(path, mode, tracked, harmless, cut_off=bool(noted))
+                    found += self._occupied(path, mode, tracked, target, earlier)
         for path, wanted in self._submodules(target).items():
             below = self._below(path)
             if below is not None:
-                theirs = [one for commit in noted if (one := self._link(commit, path))]
-                found += [f"{path}/{one}" for one in below.in_the_way(wanted, theirs)]
+                inner = below.in_the_way(wanted, self._earlier_below(path, earlier))
+                found += [f"{path}/{one}" for one in inner]
         return found
+
+    def _earlier_below(self, path: str, earlier: _Earlier) -> _Earlier:
+        commits = (self._link(one, path) for one in earlier.commits)
+        return _Earlier(tuple(one for one in commits if one), earlier.begun_at)
 
     def _edits(self) -> list[_Edit]:
         """Changes to what git knows; files that it does not know are left out, which keeps data unread."""
@@ -180,24 +199,19 @@ class _WorkTree:
             kind, _, rest = record.partition(" ")
             if kind == "1":
                 state, sub, _, index_mode, _, _, index_id, path = rest.split(" ", 7)
-                is_submodule = sub.startswith("S")
-                found.append(
-                    _Edit(path, index_id, index_mode, state[0] != ".", is_submodule, False, sub[1:2] == "C")
-                )
+                is_staged, is_submodule = state[0] != ".", sub.startswith("S")
+                found.append(_Edit(path, index_id, index_mode, is_staged, is_submodule, False))
             elif kind == "u":
                 path = rest.split(" ", 9)[9]
                 found.append(_Edit(path, "", "", True, False, True))
         return found
 
-    def _is_harmless(self, edit: _Edit, commits: Sequence[str], *, cut_off: bool) -> bool:
+    def _is_harmless(self, edit: _Edit, target: str, earlier: _Earlier) -> bool:
         """Would nothing be lost if the path were put back to HEAD."""
-        if edit.is_conflict:
+        if edit.is_conflict or (edit.is_staged and not self._is_in_one(edit, (target, *earlier.commits))):
             return False
-        if edit.is_staged and not self._is_in_one(edit, commits):
-            return False
-        if edit.is_submodule:
-            return True  # its own work tree is asked for itself
-        return self._is_content_of(edit.path, commits, cut_off=cut_off)
+        # A submodule's own work tree is asked for itself.
+        return edit.is_submodule or self._is_content_of(edit.path, target, earlier)
 
     def _is_in_one(self, edit: _Edit, commits: Sequence[str]) -> bool:
         """Does one of the commits hold what is staged."""
@@ -206,25 +220,28 @@ class _WorkTree:
             return None in entries
         return (edit.index_mode, edit.index_id) in entries
 
-    def _is_content_of(self, path: str, commits: Sequence[str], *, cut_off: bool) -> bool:
-        """Is what lies at the path what one of the commits has there, or, after a cut, a beginning of it."""
+    def _is_content_of(self, path: str, target: str, earlier: _Earlier) -> bool:
+        """Is what lies at the path what one of the commits has there, or the beginning of it that git had
+        written when it was cut off."""
+        commits = (target, *earlier.commits)
         file = self._root / path
         try:
             about = file.lstat()
         except OSError:
-            return cut_off or any(self._entry(commit, path) is None for commit in commits)
+            return earlier.is_any or any(self._entry(commit, path) is None for commit in commits)
         entries = [(commit, entry) for commit in commits if (entry := self._entry(commit, path)) is not None]
         if stat.S_ISLNK(about.st_mode):
             here = os.fsencode(file.readlink())
             return any(mode == _LINK and self._blob(commit, path) == here for commit, (mode, _) in entries)
         if not stat.S_ISREG(about.st_mode):
             return False
+        is_gits = earlier.since(about.st_mtime)
         hashed = self._git("hash-object", f"--path={path}", "--", str(file)).out.strip()
         for _, (mode, blob) in entries:
             is_same_mode = (mode == "100755") == bool(about.st_mode & 0o100)
-            if blob == hashed and (is_same_mode or cut_off):
+            if blob == hashed and (is_same_mode or is_gits):
                 return True
-        if not cut_off:
+        if not is_gits:
             return False
         content = file.read_bytes()
         return any(
@@ -233,7 +250,7 @@ class _WorkTree:
         )
 
     def _occupied(
-        self, path: str, mode: str, tracked: frozenset[str], commits: Sequence[str], *, cut_off: bool
+        self, path: str, mode: str, tracked: frozenset[str], target: str, earlier: _Earlier
     ) -> list[str]:
         """What lies, unknown to git, where the target has a path."""
         for above in reversed(Path(path).parents[:-1]):
@@ -248,42 +265,40 @@ class _WorkTree:
                 return []
             inside = sorted(one.relative_to(self._root).as_posix() for one in _files(place))
             return [one for one in inside if one not in tracked][:20]
-        return [] if self._is_content_of(path, commits, cut_off=cut_off) else [path]
+        return [] if self._is_content_of(path, target, earlier) else [path]
 
     # --- moving
 
-    def move(self, commit: str, noted: Sequence[str], begun_at: float) -> None:
-        self._free_index(begun_at)
-        self._put_back(commit, noted)
+    def move(self, commit: str, earlier: _Earlier) -> None:
+        self._free_index(earlier)
+        self._put_back(commit, earlier)
         self._git("checkout", "-q", "--no-overwrite-ignore", "--detach", commit, "--")
         wanted = self._submodules(commit)
         populated = [path for path in wanted if self._below(path) is not None]
         if populated:
             self._git("submodule", "--quiet", "sync", "--", *populated)
         for path, pointer in wanted.items():
+            inner = self._earlier_below(path, earlier)
             below = self._below(path)
             if below is None:
                 self._fetch(path)
-                below = self._below(path)
-                assert below is not None
+                below = _WorkTree(self._root / path)
             elif not below._has(pointer):
-                # The work tree first, so that git's own checkout after the fetch finds it clean.
-                below._free_index(begun_at)
-                below._put_back(pointer, [one for c in noted if (one := self._link(c, path))])
+                # Its work tree first, so that git's own checkout after the fetch finds it clean.
+                below._free_index(inner)
+                below._put_back(pointer, inner)
                 self._fetch(path)
-            below.move(pointer, [one for c in noted if (one := self._link(c, path))], begun_at)
+            below.move(pointer, inner)
 
-    def _put_back(self, commit: str, noted: Sequence[str]) -> None:
+    def _put_back(self, commit: str, earlier: _Earlier) -> None:
         """Undo what an earlier move left half done: such paths become what HEAD has, or go.
 
         `in_the_way` has said before that nothing of it is a person's.
         """
-        commits = (commit, *noted)
         edits = [
             one
             for one in self._edits()
-            if not (one.is_submodule and not one.is_staged)
-            and self._is_harmless(one, commits, cut_off=bool(noted))
+            if (one.is_staged or not one.is_submodule) and self._is_harmless(one, commit, earlier)
         ]
         if edits:
             paths = "\0".join(one.path for one in edits).encode("utf-8", "surrogateescape")
@@ -297,22 +312,39 @@ class _WorkTree:
                 "--pathspec-file-nul",
                 stdin=paths,
             )
-        tracked = frozenset(self._names("ls-files", "-z"))
-        for path, mode in self._entries(commit).items():
-            file = self._root / path
-            if path in tracked or mode == _SUBMODULE or not os.path.lexists(file) or file.is_dir():
-                continue
-            if self._is_content_of(path, commits, cut_off=bool(noted)):
-                file.unlink()
+        self._take_away(commit, earlier)
 
-    def _free_index(self, begun_at: float) -> None:
+    def _take_away(self, commit: str, earlier: _Earlier) -> None:
+        """Remove files that git does not know and that are content of the target, or were written by a move
+        that was cut off; git would not write over them."""
+        tracked = frozenset(self._names("ls-files", "-z"))
+        left = {
+            path: one == commit
+            for one in (*earlier.commits, commit)
+            for path, mode in self._entries(one).items()
+            if path not in tracked and mode != _SUBMODULE
+        }
+        for path, is_wanted in left.items():
+            file = self._root / path
+            if not os.path.lexists(file) or (file.is_dir() and not file.is_symlink()):
+                continue
+            is_ours = is_wanted or earlier.since(file.lstat().st_mtime)
+            if is_ours and self._is_content_of(path, commit, earlier):
+                file.unlink()
+                for above in file.parents:
+                    if above == self._root:
+                        break
+                    with suppress(OSError):  # others live there
+                        above.rmdir()
+
+    def _free_index(self, earlier: _Earlier) -> None:
         """Wait for another git; remove the lock of one that died in a move of ours (see the file's head)."""
         git_directory = Path(self._git("rev-parse", "--absolute-git-dir").out.strip())
         lock = git_directory / "index.lock"
         end = time.monotonic() + LOCK_SECONDS
         while lock.exists():
             try:
-                is_ours = lock.stat().st_mtime >= begun_at
+                is_ours = earlier.since(lock.stat().st_mtime)
             except OSError:
                 return
             if is_ours and not _is_git_at_work(lock, self._root):
@@ -424,38 +456,31 @@ class _Note:
     def exists(self) -> bool:
         return self._path.exists()
 
-    def commits(self) -> tuple[str, ...]:
+    def earlier(self) -> _Earlier:
+        """What the note says. One that cannot be read was cut off itself, so before the first change."""
         try:
             noted = json.loads(self._path.read_text())
-            return tuple(str(one) for one in noted["commits"])
-        except FileNotFoundError:
-            return ()
-        except (ValueError, KeyError, TypeError):
-            return ()  # cut off while it was written, so before the first change
+            return _Earlier(tuple(str(one) for one in noted["commits"]), float(noted["begun_at"]))
+        except (FileNotFoundError, ValueError, KeyError, TypeError):
+            return _Earlier()
 
-    def write(self, commits: Sequence[str]) -> float:
-        """Note the move, on disk. Returns when the first of the moves that were cut off began, or now."""
-        begun_at = time.time()
-        if self.exists():
-            begun_at = min(begun_at, self._begun_at())
+    def write(self, head: str, target: str) -> _Earlier:
+        """Add a move to the note, on disk, and return what it says now."""
+        noted = self.earlier()
+        commits = tuple(dict.fromkeys((*noted.commits, head, target)))
+        noted = _Earlier(commits, min(noted.begun_at, time.time()))
         aside = self._path.with_suffix(".new")
         with aside.open("w") as file:
-            json.dump({"begun_at": begun_at, "commits": list(dict.fromkeys(commits))}, file)
+            json.dump({"begun_at": noted.begun_at, "commits": noted.commits}, file)
             file.flush()
             os.fsync(file.fileno())
         aside.replace(self._path)
         _sync_directory(self._path.parent)
-        return begun_at
+        return noted
 
     def remove(self) -> None:
         self._path.unlink(missing_ok=True)
         _sync_directory(self._path.parent)
-
-    def _begun_at(self) -> float:
-        try:
-            return float(json.loads(self._path.read_text())["begun_at"])
-        except (OSError, ValueError, KeyError, TypeError):
-            return time.time()
 
 
 @contextmanager
