@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from dual_update.adapters.compose import binary
 from dual_update.adapters.process import run
-from dual_update.core.cluster import Container, EngineInfo, Observed
+from dual_update.core.cluster import Container, Details, EngineInfo, Observed
 from dual_update.core.errors import Timeout, WorldError
 from dual_update.core.surroundings import Neighbour, NeighbourNetwork, Surroundings
 
@@ -265,6 +265,20 @@ class DockerEngine:
             is_same_host=is_here,
         )
 
+    def details(self, container_id: str) -> Details | None:
+        with self._asked(f"look at container {container_id[:12]}") as api:
+            facts = self._inspect(api, container_id)
+        if facts is None:
+            return None
+        config = facts["Config"]
+        image = (self._image(str(facts["Image"])) or {}).get("Config") or {}
+        return Details(
+            labels=dict(config.get("Labels") or {}),
+            environment=_variables(config.get("Env")),
+            image_environment=_variables(image.get("Env")),
+            image_volumes=tuple(sorted(image.get("Volumes") or ())),
+        )
+
     def log_tail(self, container_id: str, lines: int = 20) -> str:
         from docker.errors import NotFound
 
@@ -513,7 +527,21 @@ def _container(facts: Mapping[str, Any], named: frozenset[str]) -> Container:
         networks=tuple(sorted((facts.get("NetworkSettings") or {}).get("Networks") or ())),
         named_volumes=tuple(sorted({str(one["Name"]) for one in mounts} - set(nameless.values()))),
         anonymous_volumes=nameless,
+        aliases={
+            str(network): tuple(
+                sorted({str(one) for one in (its or {}).get("Aliases") or ()} - {str(facts["Id"])[:12]})
+            )
+            for network, its in ((facts.get("NetworkSettings") or {}).get("Networks") or {}).items()
+        },
+        mounts={
+            str(one["Destination"]): str(one.get("Name") or one.get("Source") or "")
+            for one in facts.get("Mounts") or ()
+        },
     )
+
+
+def _variables(pairs: Sequence[str] | None) -> dict[str, str]:
+    return {name: value for name, _, value in (one.partition("=") for one in pairs or ())}
 
 
 def _health(state: Mapping[str, Any]) -> str:

@@ -11,6 +11,8 @@ class Container:
     `image_id` is the content that runs, `image_ref` the name it was created by. `config_hash` and
     `image_label` are compose's own labels. `anonymous_volumes` maps a path in the container to the
     name of the nameless volume mounted there; its data is lost when nobody remembers that name.
+    `aliases` are its names on each network, without its own id; `mounts` maps a path in the container to
+    the volume's name or the host's path.
     """
 
     id: str
@@ -33,6 +35,8 @@ class Container:
     networks: tuple[str, ...] = ()
     named_volumes: tuple[str, ...] = ()
     anonymous_volumes: Mapping[str, str] = field(default_factory=dict)
+    aliases: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    mounts: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def is_running(self) -> bool:
@@ -41,6 +45,16 @@ class Container:
     @property
     def has_healthcheck(self) -> bool:
         return self.health != ""
+
+
+@dataclass(frozen=True)
+class Details:
+    """What is looked at of one container when it matters, and kept nowhere: environments hold secrets."""
+
+    labels: Mapping[str, str] = field(default_factory=dict, repr=False)
+    environment: Mapping[str, str] = field(default_factory=dict, repr=False)
+    image_environment: Mapping[str, str] = field(default_factory=dict, repr=False)
+    image_volumes: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)

@@ -5,10 +5,11 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-from dual_update.core.cluster import EngineInfo, Observed
+from dual_update.core.cluster import Details, EngineInfo, Observed
 from dual_update.core.model import Rendered
 from dual_update.core.submodule import SubmoduleMove
 from dual_update.core.surroundings import Holder, Listener, Surroundings
+from dual_update.core.watchtower import PokeAnswer, WatchtowerPolicy
 
 
 @dataclass(frozen=True)
@@ -63,6 +64,13 @@ class Renderer(Protocol):
         """Resolve the compose `files` of a tree. `directory` is where they lie in the tree, `name` what the
         repository's directory is called. Raises UsageError with compose's own words."""
         ...
+
+
+class Watchtower(Protocol):
+    """A Watchtower's HTTP API. What it answers is a claim; nothing here raises for a bad answer."""
+
+    def poke(self, containers: Sequence[str], images: Sequence[str]) -> PokeAnswer: ...
+    def policy(self) -> WatchtowerPolicy: ...
 
 
 class Registry(Protocol):
@@ -149,6 +157,10 @@ class Engine(Protocol):
 
     def surroundings(self) -> Surroundings:
         """Everything else on the engine, and what it can do."""
+        ...
+
+    def details(self, container_id: str) -> Details | None:
+        """Labels, environment and what the image brings; None when the container is gone."""
         ...
 
     def log_tail(self, container_id: str, lines: int = 20) -> str: ...

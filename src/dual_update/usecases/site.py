@@ -19,6 +19,7 @@ from dual_update.usecases.ports import (
     Sockets,
     Store,
     Tree,
+    Watchtower,
     Workshop,
 )
 
@@ -56,7 +57,7 @@ class Site:
 
     `compose` gives compose for a project name and compose files (paths below the repository's root).
     `salt` gives a few random characters for names. Without `sockets` only containers are known to take
-    ports; without a `registry` an image is known by what is here.
+    ports; without a `registry` an image is known by what is here; without a `watchtower` nothing is poked.
     """
 
     cluster: str
@@ -77,3 +78,4 @@ class Site:
     salt: Callable[[], str]
     sockets: Sockets | None = None
     registry: Registry | None = None
+    watchtower: Watchtower | None = None
