@@ -348,7 +348,14 @@ class GitRepository:
     """
 
     def __init__(self, directory: Path) -> None:
-        if not directory.is_dir():
+        try:
+            is_directory = directory.is_dir()
+        except (OSError, ValueError) as error:
+            why = getattr(error, "strerror", None) or error
+            raise UsageError(
+                f"{directory} cannot be read: {why}.", hint="Give the checkout with --repo DIR."
+            ) from error
+        if not is_directory:
             raise UsageError(f"{directory} is not a directory.", hint="Give the checkout with --repo DIR.")
         self._directory = directory
         environment = scrubbed(ENVIRONMENT)
