@@ -49,7 +49,7 @@ LABEL = "com.centurylinklabs.watchtower"
 TRUE = ("1", "t", "true")
 FEATURES: Mapping[Version, frozenset[str]] = {
     "1.7.1": frozenset({"cut"}),
-    "1.12": frozenset({"report", "queue"}),
+    "1.12": frozenset({"report", "queue", "watched"}),
     "1.14.3": frozenset({"report", "restarted", "429"}),
     "1.16": frozenset({"report", "restarted", "429", "post", "skipped"}),
     "1.20": frozenset({"report", "restarted", "429", "post", "skipped", "container", "config", "parsed"}),
@@ -136,20 +136,26 @@ class WatchtowerStandIn:
         if self._api is None:
             return self.counts
         counts = Counts()
-        stale = [old for old in self._selected(images, patterns) if self._is_stale(old, counts)]
+        selected = self._selected(images, patterns)
+        stale = [old for old in selected if self._is_stale(old, counts)]
+        gone = {old["Name"].lstrip("/") for old in stale}
+        hangers_on = [old for old in selected if old not in stale and _host(old) in gone]
         if self.fault == "lie":
-            counts.updated = len(stale)
+            counts.updated += len(stale)
             return counts
-        for old in reversed(stale):
+        for old in [*hangers_on, *reversed(stale)]:
             self._api.stop(old["Id"], timeout=self._stop_seconds(old))
             with suppress(docker.errors.NotFound):  # one that removes itself
                 self._api.remove_container(old["Id"], force=True)
         if self.fault == "stop" and stale:
             raise _DiedError
-        for old in stale:
+        for old in [*stale, *hangers_on]:
             try:
                 self._recreate(old)
-                counts.updated += 1
+                if old in stale:
+                    counts.updated += 1
+                else:
+                    counts.restarted += 1
             except docker.errors.APIError:
                 counts.failed += 1
         if self.has_cleanup:
@@ -171,6 +177,10 @@ class WatchtowerStandIn:
                 continue
             try:
                 facts = self._api.inspect_container(summary["Id"])
+                mode = facts["HostConfig"]["NetworkMode"]
+                if mode.startswith("container:"):  # by name, for there will be another under it
+                    host = self._api.inspect_container(mode.partition(":")[2])
+                    facts["HostConfig"]["NetworkMode"] = f"container:{host['Name'].lstrip('/')}"
             except docker.errors.NotFound:
                 continue
             name, reference = facts["Name"].lstrip("/"), facts["Config"]["Image"]
@@ -220,8 +230,12 @@ class WatchtowerStandIn:
                 counts.skipped += 1
                 return False
         counts.scanned += 1
+        if self._api.inspect_image(reference)["Id"] == facts["Image"]:
+            return False
         is_told_off = self.is_monitor_only or labels.get(f"{LABEL}.monitor-only", "").lower() in TRUE
-        return not is_told_off and self._api.inspect_image(reference)["Id"] != facts["Image"]
+        if is_told_off and "watched" in self.features:
+            counts.updated += 1  # what it would have updated counts as updated
+        return not is_told_off
 
     def _stop_seconds(self, old: Mapping[str, Any]) -> int:
         own = old["Config"].get("StopTimeout")
@@ -292,6 +306,12 @@ class WatchtowerStandIn:
 
 class _DiedError(Exception):
     """The connection ends without an answer."""
+
+
+def _host(facts: Mapping[str, Any]) -> str | None:
+    """The name of the container whose network this one shares."""
+    kind, _, name = facts["HostConfig"]["NetworkMode"].partition(":")
+    return name if kind == "container" else None
 
 
 def _endpoint(settings: Mapping[str, Any], short_id: str, *, is_host: bool) -> dict[str, Any]:
