@@ -162,11 +162,11 @@ def test_the_current_context_is_obeyed_as_compose_obeys_it(
     metadata.parent.mkdir(parents=True)
     endpoint = {"Host": "unix:///far/docker.sock", "SkipTLSVerify": False}
     metadata.write_text(json.dumps({"Name": "far", "Metadata": {}, "Endpoints": {"docker": endpoint}}))
-    if how == "configured":
-        (tmp_path / "config.json").write_text(json.dumps({"currentContext": "far"}))
-    else:
+    settings = {"currentContext": "far"} if how == "configured" else {}
+    (tmp_path / "config.json").write_text(json.dumps(settings))
+    if how == "environment":
         monkeypatch.setenv("DOCKER_CONTEXT", "far")
-    with pytest.raises(WorldError, match="No docker engine answers at unix:///far/docker.sock"):
+    with pytest.raises(WorldError, match=r"No docker engine answers at unix:///far/docker\.sock"):
         DockerEngine().networks()
 
 
