@@ -6,7 +6,7 @@ import signal
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -49,8 +49,11 @@ def load_config(repository: GitRepository, settings: Settings, commit: str) -> C
     return load(repository.tree(commit))
 
 
-def run_detect(settings: Settings, base: str | None, head: str) -> Detected:
-    """Detect in the repository of the settings. Without a base: the last deployment known on this host."""
+def run_detect(settings: Settings, base: str | None, head: str, *, asks_registry: bool = False) -> Detected:
+    """Detect in the repository of the settings. Without a base: the last deployment known on this host.
+
+    With `asks_registry`, what runs on this host's engine is compared with what the registries have.
+    """
     with GitRepository(settings.repo) as repository:
         config = load_config(repository, settings, repository.resolve([head])[0])
         request = DetectRequest(
@@ -60,7 +63,17 @@ def run_detect(settings: Settings, base: str | None, head: str) -> Detected:
             cluster=settings.cluster or config.cluster,
             overrides=config.rules,
         )
-        return detect(request, repository, ComposeRenderer(), sent_to_build)
+        detected = detect(request, repository, ComposeRenderer(), sent_to_build)
+        if not asks_registry:
+            return detected
+        from dual_update.adapters.docker import DockerEngine
+        from dual_update.adapters.registry import HttpRegistry
+        from dual_update.usecases.running import running_digests
+
+        with DockerEngine() as engine, HttpRegistry() as registry:
+            running = running_digests(engine, detected.after.name)
+            request = replace(request, running=running)
+            return detect(request, repository, ComposeRenderer(), sent_to_build, registry)
 
 
 def last_deployed(settings: Settings, repository: GitRepository, config: Config) -> str | None:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from dual_update.core.errors import DualUpdateError, ExitCode, NotNow
+from dual_update.core.errors import ExitCode, NotNow, UsageError
 from dual_update.wiring import Settings
 
 if TYPE_CHECKING:
@@ -89,15 +89,22 @@ def cli() -> None:
 @shared
 @click.option("--base", help="What runs: a revision [the last deployment; without one all is new]")
 @click.option("--head", default="HEAD", help="What is wanted: a revision [HEAD]")
+@click.option("--registry", "asks_registry", is_flag=True, help="Ask registries for new content, too.")
 @click.option("--output", type=click.Path(path_type=Path), help="Write to this file instead.")
 def detect_command(
-    settings: Settings, output_format: str, base: str | None, head: str, output: Path | None
+    settings: Settings,
+    output_format: str,
+    base: str | None,
+    head: str,
+    output: Path | None,
+    *,
+    asks_registry: bool,
 ) -> int:
     """Say what really changed between two commits."""
     from dual_update.core import report
     from dual_update.wiring import run_detect
 
-    decision = run_detect(settings, base, head).decision
+    decision = run_detect(settings, base, head, asks_registry=asks_registry).decision
     if output_format == "json":
         words = as_json(report.report(decision))
     else:
@@ -343,4 +350,6 @@ def write(words: str, output: Path | None) -> None:
     try:
         output.write_text(words, encoding="utf-8")
     except OSError as error:
-        raise DualUpdateError(f"{output} cannot be written: {error.strerror}.") from error
+        raise UsageError(
+            f"{output} cannot be written: {error.strerror}.", hint="Give another file with --output."
+        ) from error

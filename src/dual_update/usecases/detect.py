@@ -273,12 +273,19 @@ def _moved(
 ) -> tuple[list[Change], tuple[str, ...]]:
     """Services whose reference is unchanged and names other content now; and who did not answer."""
     asked: dict[str, list[str]] = {}
+    unknown = []
     for name in after.active:
         service = after.services[name]
         reference = ImageRef.parse(str(service.get("image") or ""))
         is_same = name in before.services and before.services[name].get("image") == service.get("image")
-        if is_same and running.get(name) and not is_built(service) and not reference.is_pinned:
+        if name not in running or not is_same or is_built(service) or reference.is_pinned:
+            continue
+        if running[name]:
             asked.setdefault(reference.canonical, []).append(name)
+        else:
+            unknown.append(
+                f"What {name} runs carries no digest of a registry, so it is not compared with one."
+            )
 
     def ask(reference: str) -> tuple[str | None, str]:
         try:
@@ -298,4 +305,4 @@ def _moved(
         for name in names
         if digest and digest not in running[name]
     ]
-    return changes, tuple(warning for _, warning in answers if warning)
+    return changes, (*unknown, *(warning for _, warning in answers if warning))
