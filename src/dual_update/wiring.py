@@ -118,10 +118,11 @@ def open_site(
     from dual_update.adapters.docker import DockerEngine
     from dual_update.adapters.probe import HttpProber
     from dual_update.adapters.project import ComposeCli, ComposeWorkshop
+    from dual_update.adapters.registry import HttpRegistry
     from dual_update.adapters.sockets import HostSockets
     from dual_update.usecases.site import Site
 
-    with GitRepository(settings.repo) as repository, DockerEngine() as engine:
+    with GitRepository(settings.repo) as repository, DockerEngine() as engine, HttpRegistry() as registry:
         commit = repository.resolve([ref or default_ref(repository)])[0]
         config = load_config(repository, settings, commit)
         project = project_of(repository, settings.files or config.compose_files)
@@ -150,6 +151,7 @@ def open_site(
             say=say,
             salt=lambda: secrets.token_hex(3),
             sockets=HostSockets(),
+            registry=registry,
         )
         yield site, commit
 

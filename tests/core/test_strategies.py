@@ -138,7 +138,9 @@ def test_another_running_container_is_another_plan() -> None:
     plan = strategy_for(decided, situation := Situation(decided, before, after, running("web"), BASE)).plan(
         situation
     )
-    one = plans.plan_fingerprint(decided, plan, running("web"), {})
-    assert one == plans.plan_fingerprint(decided, plan, running("web"), {})
-    assert one != plans.plan_fingerprint(decided, plan, running("web", state="exited"), {})
-    assert one != plans.plan_fingerprint(decided, plan, running("web"), {"web": "sha256:other"})
+    one = plans.plan_fingerprint(decided, plan, running("web"), plans.Evidence())
+    assert one == plans.plan_fingerprint(decided, plan, running("web"), plans.Evidence())
+    assert one != plans.plan_fingerprint(decided, plan, running("web", state="exited"), plans.Evidence())
+    assert one != plans.plan_fingerprint(
+        decided, plan, running("web"), plans.Evidence({"web": "sha256:other"})
+    )

@@ -42,6 +42,18 @@ TOUCHING: frozenset[Op] = frozenset(
 """Steps that change containers of the wanted cluster."""
 
 
+_WAYS_BACK: Mapping[Op, str] = {
+    "pull": "names of images point to what they pointed to",
+    "build": "names of images point to what they pointed to",
+    "keep": "nothing to undo: only names of our own are given",
+    "backup": "nothing to undo: the backup stays",
+    "prove": "nothing to undo: it only looks",
+    "audit": "nothing to undo: it only looks",
+    "tidy": "compose makes a network again for those who need it",
+    "heal": "it is stopped again",
+}
+
+
 @dataclass(frozen=True)
 class Step:
     """One thing to do. `services` is what it acts on, `target` how a person calls it."""
@@ -52,6 +64,11 @@ class Step:
     undo: str = ""
     services: tuple[str, ...] = ()
     is_forced: bool = False
+
+    @property
+    def way_back(self) -> str:
+        """How it is undone, said for every step."""
+        return self.undo or _WAYS_BACK.get(self.op, "nothing to undo")
 
 
 @dataclass(frozen=True)
@@ -72,12 +89,64 @@ class Plan:
         return not any(step.op in TOUCHING or step.op == "retire" for step in self.steps)
 
 
-def plan_fingerprint(decision: Decision, plan: Plan, observed: Observed, digests: Mapping[str, str]) -> str:
-    """Names a plan that was shown: another commit, model, digest or running container gives another one."""
+@dataclass(frozen=True)
+class Evidence:
+    """What a plan rests on besides the Decision and what runs.
+
+    `images`: reference -> digest that would be pulled; `files`: path -> digest of what only this host holds;
+    `hashes`: service -> config hash on this host; `host` names the engine, and keeps guesses at the content
+    of files from being tried elsewhere.
+    """
+
+    images: Mapping[str, str] = field(default_factory=dict)
+    files: Mapping[str, str] = field(default_factory=dict)
+    hashes: Mapping[str, str] = field(default_factory=dict)
+    host: str = ""
+
+
+_PARTS = (
+    "another commit, or other files in it",
+    "a tag names another image in the registry than then",
+    "the running containers are others than then",
+    "a file that only this host holds has changed",
+)
+"""What the four marks at a fingerprint's end stand for."""
+
+_WHOLE, _MARK = 32, 8
+"""Lengths in hexadecimal digits: of the hash of everything, and of each mark."""
+
+
+def plan_fingerprint(decision: Decision, plan: Plan, observed: Observed, evidence: Evidence) -> str:
+    """Names a plan that was shown. Another commit, model, digest, file, step or container gives another one.
+
+    It begins with a hash of everything. Four marks follow, one for each kind of thing that may have changed:
+    by them `differences` can say what did.
+    """
     running = sorted((c.id, c.image_id, c.config_hash, c.state) for c in observed.containers)
     steps = [(s.op, s.target, s.services, s.is_forced) for s in plan.steps]
-    text = json.dumps([decision.fingerprint, steps, running, sorted(digests.items())])
-    return hashlib.sha256(text.encode()).hexdigest()
+    parts = [
+        [decision.fingerprint],
+        sorted(evidence.images.items()),
+        running,
+        [evidence.host, sorted(evidence.files.items())],
+    ]
+    whole = _hash([*parts, steps, sorted(evidence.hashes.items())])[:_WHOLE]
+    return whole + "".join(_hash(part)[:_MARK] for part in parts)
+
+
+def _hash(value: object) -> str:
+    return hashlib.sha256(json.dumps(value).encode()).hexdigest()
+
+
+def differences(expected: str, fingerprint: str) -> tuple[str, ...]:
+    """Why a plan is not the one that was shown. Nothing when that cannot be told from the two names."""
+    if len(expected) != len(fingerprint):
+        return ()
+    starts = range(_WHOLE, len(fingerprint), _MARK)
+    same = [expected[at : at + _MARK] == fingerprint[at : at + _MARK] for at in starts]
+    if all(same):
+        return ("the steps differ (another scope, or another way to the same end)",)
+    return tuple(part for part, is_same in zip(_PARTS, same, strict=True) if not is_same) if any(same) else ()
 
 
 def text(plan: Plan) -> str:
@@ -87,8 +156,7 @@ def text(plan: Plan) -> str:
     lines = [f"Plan ({plan.strategy}):"]
     for number, step in enumerate(plan.steps, 1):
         lines.append(f"  {number:2}. {step.op} {step.target}: {step.cause}")
-        if step.undo:
-            lines.append(f"      undo: {step.undo}")
+        lines.append(f"      undo: {step.way_back}")
     touched = {name: seconds for name, seconds in plan.outage_seconds.items() if seconds > 0}
     if touched:
         lines.append("  Expected outage (an estimate):")

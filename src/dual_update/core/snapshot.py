@@ -32,6 +32,7 @@ class Snapshot:
     """A cluster before a run. `commit` is where the checkout stood, if anywhere.
 
     `files` are the compose files as paths below the repository's root; `directory` is the backup on disk.
+    `tags` are the references that the wanted cluster pulls or builds, with the images they named before.
     """
 
     project: str
@@ -40,6 +41,7 @@ class Snapshot:
     containers: tuple[Kept, ...] = ()
     networks: tuple[str, ...] = ()
     directory: str = ""
+    tags: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def is_empty(self) -> bool:
@@ -78,10 +80,17 @@ class Snapshot:
             containers=containers,
             networks=tuple(data["networks"]),
             directory=data["directory"],
+            tags=data.get("tags") or {},
         )
 
 
-def take(observed: Observed, commit: str | None, files: tuple[str, ...], directory: str = "") -> Snapshot:
+def take(
+    observed: Observed,
+    commit: str | None,
+    files: tuple[str, ...],
+    directory: str = "",
+    tags: Mapping[str, str] | None = None,
+) -> Snapshot:
     """Freeze what is observed. One-off containers (`compose run`) are left out: nobody returns to them."""
     return Snapshot(
         project=observed.project,
@@ -90,6 +99,7 @@ def take(observed: Observed, commit: str | None, files: tuple[str, ...], directo
         containers=tuple(_kept(one) for one in observed.containers if not one.is_oneoff),
         networks=observed.networks,
         directory=directory,
+        tags=dict(tags or {}),
     )
 
 

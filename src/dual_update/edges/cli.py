@@ -85,6 +85,26 @@ def cli() -> None:
     """Updates for docker compose clusters that end new or old, never between."""
 
 
+class _Lazy(click.Group):
+    """The `config` commands, loaded when one is called: they are rarely what a start waits for."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return config_group().list_commands(ctx)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        return config_group().get_command(ctx, cmd_name)
+
+
+def config_group() -> click.Group:
+    """The group of `config check` and `config show`."""
+    from dual_update.edges.config_command import config_group as group
+
+    return group
+
+
+cli.add_command(_Lazy("config", help="Check a config file, or show what holds."))
+
+
 @cli.command("detect")
 @shared
 @click.option("--base", help="What runs: a revision [the last deployment; without one all is new]")
@@ -138,6 +158,7 @@ def plan_command(
 @applying
 @click.option("--auto", is_flag=True, help="Do not ask. What can lose data is refused all the same.")
 @click.option("--check-only", is_flag=True, help="Show the plan and stop.")
+@click.option("--worker", is_flag=True, help="Run in a process that outlives this one; this one follows it.")
 @click.option("--expect", default="", help="Refuse anything but the plan or decision with this fingerprint.")
 @click.option(
     "--wait", "wait_seconds", type=float, default=0.0, help="Seconds to wait for a locked cluster [0]"
@@ -153,17 +174,20 @@ def apply_command(
     accept_drift: bool,
     auto: bool,
     check_only: bool,
+    worker: bool,
 ) -> int:
     """Bring the cluster to a commit, proven, or leave it exactly as it was."""
     from dual_update.usecases.apply import ApplyRequest, apply, propose
     from dual_update.wiring import deaf, interrupt_on_termination, open_site
 
     interrupt_on_termination()
+    if worker and not check_only:
+        return _follow_worker(settings, is_approved=auto)
     with open_site(settings, ref, progress) as (site, commit):
         request = ApplyRequest(
             commit,
             _scope(scope, site.config.scope),
-            is_approved=auto,
+            is_approved=auto and not check_only,
             accepts_drift=accept_drift,
             expect=expect,
             wait_seconds=wait_seconds,
@@ -177,6 +201,19 @@ def apply_command(
             return ExitCode.DONE
         report = apply(site, request, ask, deaf)
     return finish(report, output_format)
+
+
+def _follow_worker(settings: Settings, *, is_approved: bool) -> int:
+    """The same command without `--worker`, in a process of its own."""
+    import secrets
+
+    from dual_update.edges.worker import follow
+    from dual_update.wiring import state_directory
+
+    if not is_approved:
+        raise NotNow("A worker has no terminal to ask on.", hint="Use --worker together with --auto.")
+    arguments = [one for one in sys.argv[1:] if one != "--worker"]
+    return follow(arguments, state_directory(settings) / "logs" / f"worker-{secrets.token_hex(4)}.log")
 
 
 @cli.command("rollback")
@@ -317,7 +354,7 @@ def _proposal_text(proposal: "Proposal") -> str:
     from dual_update.core import plan, report
 
     decision = report.text(proposal.seen.situation.decision)
-    return f"{decision}{plan.text(proposal.plan)}  fingerprint {proposal.fingerprint[:16]}\n"
+    return f"{decision}{plan.text(proposal.plan)}  fingerprint {proposal.fingerprint}\n"
 
 
 def _proposal_json(proposal: "Proposal") -> Mapping[str, Any]:
@@ -328,7 +365,13 @@ def _proposal_json(proposal: "Proposal") -> Mapping[str, Any]:
         "decision": report.report(proposal.seen.situation.decision),
         "strategy": proposal.plan.strategy,
         "steps": [
-            {"op": s.op, "target": s.target, "cause": s.cause, "undo": s.undo, "services": list(s.services)}
+            {
+                "op": s.op,
+                "target": s.target,
+                "cause": s.cause,
+                "undo": s.way_back,
+                "services": list(s.services),
+            }
             for s in proposal.plan.steps
         ],
         "outage_seconds": dict(proposal.plan.outage_seconds),

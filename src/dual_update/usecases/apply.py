@@ -10,7 +10,8 @@ from dual_update.core.errors import DualUpdateError, NotNow
 from dual_update.core.plan import PREPARING, Plan, Step
 from dual_update.core.run import Outcome, RunReport, ServiceResult, run_id
 from dual_update.core.snapshot import Snapshot, take
-from dual_update.core.strategies import Scope, strategy_for
+from dual_update.core.strategies import Scope, strategy_for, wanted_images
+from dual_update.usecases.evidence import evidence
 from dual_update.usecases.execute import Hands
 from dual_update.usecases.journaled import Run
 from dual_update.usecases.preflight import check_after_pull, check_before_pull, refuse_dirty
@@ -59,7 +60,9 @@ def propose(site: Site, request: ApplyRequest) -> Proposal:
     if any(step.op in {"revamp", "recreate", "roll"} for step in plan.steps):
         notes.append("what a new version writes into volumes is not taken back by a rollback.")
     plan = replace(plan, notes=tuple(notes))
-    fingerprint = plans.plan_fingerprint(situation.decision, plan, situation.observed, {})
+    is_compared = bool(request.expect) or not request.is_approved
+    facts = evidence(site, seen, plan, asks_registry=is_compared)
+    fingerprint = plans.plan_fingerprint(situation.decision, plan, situation.observed, facts)
     return Proposal(seen, plan, fingerprint)
 
 
@@ -86,6 +89,7 @@ def apply(site: Site, request: ApplyRequest, ask: Ask, deaf: Deaf) -> RunReport:
             raise NotNow(
                 "The cluster changed while the plan was read.", hint="Look at the new plan and decide again."
             )
+        _as_expected(proposal, request)
         _refuse(site, proposal, request)
         if proposal.has_nothing_to_do:
             return _unchanged(site, proposal)
@@ -94,14 +98,7 @@ def apply(site: Site, request: ApplyRequest, ask: Ask, deaf: Deaf) -> RunReport:
 
 def _agreed(proposal: Proposal, request: ApplyRequest, ask: Ask) -> ApplyRequest:
     """The request with the word of whoever had to give it. Raises NotNow without."""
-    if request.expect and request.expect not in {
-        proposal.fingerprint,
-        proposal.seen.situation.decision.fingerprint,
-    }:
-        raise NotNow(
-            "This is not the plan that was expected: the commit, the files or the running cluster changed.",
-            hint=f"The plan is now {proposal.fingerprint[:16]}. Look at it with `dual-update plan`.",
-        )
+    _as_expected(proposal, request)
     if proposal.has_nothing_to_do or request.is_approved_by_person:
         return request
     reasons = needs_person(proposal.seen)
@@ -115,6 +112,20 @@ def _agreed(proposal: Proposal, request: ApplyRequest, ask: Ask) -> ApplyRequest
     if not ask(proposal):
         raise NotNow("Not approved; nothing was changed.")
     return replace(request, is_approved_by_person=True)
+
+
+def _as_expected(proposal: Proposal, request: ApplyRequest) -> None:
+    """Raise NotNow unless this is the plan, or the decision, that was agreed to."""
+    decision = proposal.seen.situation.decision
+    if not request.expect or request.expect in {proposal.fingerprint, decision.fingerprint}:
+        return
+    reasons = plans.differences(request.expect, proposal.fingerprint)
+    if not reasons:
+        reasons = ("another commit, other files, or a plan for another cluster",)
+    raise NotNow(
+        f"This is not the plan that was expected: {'; '.join(reasons)}.",
+        hint=f"The plan is now {proposal.fingerprint}. Look at it with `dual-update plan`.",
+    )
 
 
 def _refuse(site: Site, proposal: Proposal, request: ApplyRequest) -> None:
@@ -207,7 +218,13 @@ class _Transaction:
         observed = situation.old_project or situation.observed
         directory = self._site.store.backup_directory(self._site.cluster, self._run.id)
         files = situation.before.files or situation.after.files
-        return take(observed, situation.deployed_commit, files, directory)
+        return take(observed, situation.deployed_commit, files, directory, self._tags())
+
+    def _tags(self) -> dict[str, str]:
+        """What the references of the wanted cluster name now: a refused update leaves them so."""
+        wanted = wanted_images(self._situation.after).values()
+        found = {reference: self._site.engine.image_id(reference) for reference in sorted(set(wanted))}
+        return {reference: image for reference, image in found.items() if image is not None}
 
     def _begin(self) -> None:
         situation = self._situation
@@ -238,7 +255,7 @@ class _Transaction:
 
     def _prepare(self) -> None:
         """Everything that can fail without touching what runs."""
-        check_before_pull(self._site, self._situation)
+        check_before_pull(self._site, self._situation, self._snapshot.directory)
         steps = self._steps(is_preparing=True)
         self._hands.carry_out(self._run, steps)
         fetched = {s for step in steps if step.op in {"pull", "build"} for s in step.services}
@@ -252,7 +269,7 @@ class _Transaction:
     def _refused(self, error: BaseException) -> RunReport:
         self._was_interrupted = isinstance(error, KeyboardInterrupt)
         self._site.say("refused; names of images are put back")
-        retag(self._site, self._snapshot)
+        retag(self._site, self._snapshot, is_untouched=True)
         return self._finish("refused", _sentence(error))
 
     def _rolled_back(self, error: BaseException) -> RunReport:
@@ -291,7 +308,8 @@ class _Transaction:
             steps=tuple(self._run.steps),
             was_interrupted=self._was_interrupted,
         )
-        self._site.store.finish(self._run.id, outcome, report.to_json())
+        outages = self._hands.outages if is_good else {}
+        self._site.store.finish(self._run.id, outcome, {**report.to_json(), "outages": outages})
         return report
 
     def _services(self, *, is_good: bool) -> dict[str, ServiceResult]:

@@ -19,14 +19,20 @@ from dual_update.usecases.situation import Seen
 
 @dataclass
 class Hands:
-    """What the acts of one run share. `images` is filled once everything is here: service -> image id."""
+    """What the acts of one run share. `images` is filled once everything is here: service -> image id.
+
+    `outages` is measured: seconds from the step that stopped a service's containers until it was well again.
+    """
 
     site: Site
     seen: Seen
     snapshot: Snapshot
     plan: Plan
     images: dict[str, str] = field(default_factory=dict)
+    outages: dict[str, float] = field(default_factory=dict)
     compose: ComposeProject = field(init=False)
+
+    _stopped_at: dict[str, float] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         after = self.seen.situation.after
@@ -35,7 +41,19 @@ class Hands:
     def carry_out(self, run: Run, steps: Sequence[Step]) -> None:
         """Do each step in order; the first that fails ends it."""
         for step in steps:
+            began = self.site.clock.monotonic()
             run.do(step, lambda step=step: self._acts[step.op](step))  # type: ignore[misc]
+            self._measure(step, began)
+
+    def _measure(self, step: Step, began: float) -> None:
+        """Seconds that services did not answer, as far as this step tells: those that ran before it."""
+        now = self.site.clock.monotonic()
+        if step.op in {"roll", "recreate", "revamp"}:
+            ran = {c.service for c in self.snapshot.containers if c.is_running}
+            self.outages |= {s: round(now - began, 3) for s in step.services if s in ran}
+            self._stopped_at |= {s: began for s in step.services if s in ran}
+        elif step.op == "beside":
+            self.outages[step.target] = 0.0
 
     @property
     def _acts(self) -> Mapping[str, Callable[[Step], None]]:
@@ -114,7 +132,11 @@ class Hands:
 
     def _prove(self, step: Step) -> None:
         settle = 0.0 if step.target != "cluster" else None
+        began = self.site.clock.monotonic()
         proof = prove(self.site, self._wanted(step.services, is_whole=step.target == "cluster"), settle)
+        for service in set(self._stopped_at) & set(proof.well_seconds):
+            stopped_at = self._stopped_at.pop(service)
+            self.outages[service] = round(began - stopped_at + proof.well_seconds[service], 3)
         if not proof.is_good:
             raise StepFailed(f"Not healthy after {proof.seconds:.0f} s: {proof.reason}.")
 

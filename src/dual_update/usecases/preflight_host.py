@@ -17,11 +17,35 @@ LEAST_FREE_INODES = 2000
 _NOWHERE = "is neither in the commit nor on this host."
 
 _FILES = frozenset(
-    re.findall(
-        r"\w+",
-        "cfg cnf conf config crt cer css env html htpasswd ini js json key lua pem php properties py sh sock"
-        " sql toml txt xml yaml yml",
-    )
+    {
+        "cfg",
+        "cnf",
+        "conf",
+        "config",
+        "crt",
+        "cer",
+        "css",
+        "env",
+        "html",
+        "htpasswd",
+        "ini",
+        "js",
+        "json",
+        "key",
+        "lua",
+        "pem",
+        "php",
+        "properties",
+        "py",
+        "sh",
+        "sock",
+        "sql",
+        "toml",
+        "txt",
+        "xml",
+        "yaml",
+        "yml",
+    }
 )
 """Endings by which people call files. Compose makes a directory where such a file is missing, and the
 container then fails on it: so it is better said before."""
@@ -120,7 +144,7 @@ def _room(scene: Scene) -> Iterator[str]:
             yield f"Only {free / 2**20:.1f} MiB are free below {path}; at least {least // 2**20} are needed."
         inodes = disk.free_inodes(path)
         if inodes is not None and inodes < LEAST_FREE_INODES:
-            yield f"Only {inodes} more files (inodes) can be made below {path}; {LEAST_FREE_INODES} are needed."
+            yield f"Only {inodes} more files (inodes) fit below {path}; {LEAST_FREE_INODES} are needed."
 
 
 def _writable(scene: Scene) -> Iterator[str]:

@@ -5,6 +5,8 @@ from dataclasses import dataclass, field
 
 from dual_update.core.cluster import Container, Observed, Reading
 from dual_update.core.config import Check, HttpCheck
+from dual_update.core.shape import Link
+from dual_update.usecases.reach import reach
 from dual_update.usecases.site import Site
 
 POLL_SECONDS = 0.5
@@ -14,21 +16,28 @@ CRASHES = 2
 
 @dataclass(frozen=True)
 class Wanted:
-    """What has to be well. `containers` says how many of each service; `jobs` may have ended with 0."""
+    """What has to be well. `containers` says how many of each service; `jobs` may have ended with 0.
+
+    `links` are the services that a service must reach; `ignored` are ids of containers not looked at.
+    """
 
     project: str
     containers: Mapping[str, int]
     jobs: frozenset[str] = frozenset()
     checks: tuple[Check, ...] = ()
+    links: Mapping[str, Sequence[Link]] = field(default_factory=dict)
+    ignored: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True)
 class Proof:
-    """The last look: all readings, and whether all were good for long enough."""
+    """The last look: all readings, and whether all were good for long enough. `well_seconds` says when each
+    service became well for good, counted from the first look."""
 
     is_good: bool
     readings: tuple[Reading, ...] = ()
     seconds: float = 0.0
+    well_seconds: Mapping[str, float] = field(default_factory=dict)
 
     @property
     def failures(self) -> tuple[Reading, ...]:
@@ -46,6 +55,18 @@ class _Watch:
 
     restarts: dict[str, int] = field(default_factory=dict)
     good_since: float | None = None
+    well: dict[str, float] = field(default_factory=dict)
+    lives: frozenset[tuple[str, str]] = frozenset()
+    has_reached: bool = False
+
+    def note(self, readings: Sequence[Reading], elapsed: float) -> None:
+        """Remember since when each service has been well without a break."""
+        bad = {one.service for one in readings if not one.is_good}
+        for service in {one.service for one in readings}:
+            if service in bad:
+                self.well.pop(service, None)
+            else:
+                self.well.setdefault(service, elapsed)
 
 
 def prove(site: Site, wanted: Wanted, settle_seconds: float | None = None) -> Proof:
@@ -60,10 +81,11 @@ def prove(site: Site, wanted: Wanted, settle_seconds: float | None = None) -> Pr
         now = site.clock.monotonic()
         elapsed = now - began
         bad = [one for one in readings if not one.is_good]
+        watch.note(readings, elapsed)
         if not bad:
             watch.good_since = watch.good_since if watch.good_since is not None else now
             if now - watch.good_since >= settle:
-                return Proof(True, readings, elapsed)
+                return Proof(True, readings, elapsed, watch.well)
         else:
             watch.good_since = None
             late = any(elapsed >= health.deadline_of(one.service) for one in bad)

@@ -36,7 +36,7 @@ def _settle(site: Site, record: Json) -> RunReport:
     if is_proven:
         outcome = "succeeded"
     elif not was_touched:
-        retag(site, snapshot)
+        retag(site, snapshot, is_untouched=True)
         outcome = "refused"
     else:
         site.store.amend(run.id, {"is_going_back": True, "reason": reason})

@@ -44,8 +44,17 @@ def go_back(site: Site, run: Run, way: Return) -> None:
         run.do(Step(op, target, "the old state returns"), act)  # type: ignore[arg-type]
 
 
-def retag(site: Site, snapshot: Snapshot) -> None:
-    """Point every reference back at the image that ran under it, from our own names if need be."""
+def retag(site: Site, snapshot: Snapshot, *, is_untouched: bool = False) -> None:
+    """Point every reference back at the image that ran under it, from our own names if need be.
+
+    `is_untouched`: no container has changed, so every name goes back to exactly what it named.
+    """
+    for reference, image_id in snapshot.tags.items():
+        is_here = can_be_retagged(reference) and site.engine.image_id(image_id) is not None
+        if is_here and site.engine.image_id(reference) != image_id:
+            site.engine.tag(image_id, reference)
+    if is_untouched:
+        return
     for reference, image_id in snapshot.images.items():
         if not can_be_retagged(reference) or site.engine.image_id(reference) == image_id:
             continue
