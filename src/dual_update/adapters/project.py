@@ -4,7 +4,6 @@ Renders of the renderer in `compose.py` are pure; what is here changes the engin
 binary with the same scrubbed environment, so that a model compares equal on both sides.
 """
 
-import copy
 import json
 import os
 import re
@@ -18,7 +17,8 @@ from dual_update.adapters.compose import binary
 from dual_update.adapters.git import ENVIRONMENT as GIT_ENVIRONMENT
 from dual_update.adapters.process import Result, run, scrubbed
 from dual_update.core.errors import StepFailed, Timeout
-from dual_update.core.model import OUTSIDE_ROOT, SOURCE_ROOT, Rendered, contexts, dockerfile, is_built
+from dual_update.core.model import SOURCE_ROOT, Rendered, contexts, dockerfile, is_built
+from dual_update.core.placement import at, placed
 from dual_update.usecases.ports import Tree
 
 UP_SECONDS = 1800.0
@@ -234,59 +234,6 @@ def environment(extra: Mapping[str, str] | None = None) -> dict[str, str]:
     return scrubbed({**{name: os.environ[name] for name in names if name in os.environ}, **(extra or {})})
 
 
-def placed(rendered: Rendered, root: str) -> dict[str, Any]:
-    """The model as compose takes it, with paths of the repository where it lies: below `root`.
-
-    Only fields that hold paths of the host are rewritten: `/src` is a fine path inside a container.
-    Which ones those are: compose-go, `paths/resolve.go`.
-    """
-    model: dict[str, Any] = {"name": rendered.name}
-    for kind in ("services", "networks", "volumes", "configs", "secrets", "models"):
-        content = getattr(rendered, kind)
-        if content:
-            model[kind] = copy.deepcopy(dict(content))
-    for service in model.get("services", {}).values():
-        _place_service(service, root)
-    for kind in ("configs", "secrets"):
-        for resource in model.get(kind, {}).values():
-            _place(resource, "file", root)
-    for volume in model.get("volumes", {}).values():
-        if volume and volume.get("driver_opts"):
-            _place(volume["driver_opts"], "device", root)
-    return model
-
-
-def _place_service(service: dict[str, Any], root: str) -> None:
-    build = service.get("build") or {}
-    for key in ("context", "dockerfile"):
-        _place(build, key, root)
-    for key in build.get("additional_contexts") or {}:
-        _place(build["additional_contexts"], key, root)
-    for volume in service.get("volumes") or ():
-        if volume.get("type") == "bind":
-            _place(volume, "source", root)
-    for entry in service.get("env_file") or ():
-        if isinstance(entry, dict):
-            _place(entry, "path", root)
-    if isinstance(service.get("label_file"), list):
-        service["label_file"] = [_at(str(one), root) for one in service["label_file"]]
-    for watch in (service.get("develop") or {}).get("watch") or ():
-        _place(watch, "path", root)
-    _place(service.get("credential_spec") or {}, "file", root)
-
-
-def _place(holder: dict[str, Any], key: str, root: str) -> None:
-    if isinstance(holder.get(key), str):
-        holder[key] = _at(holder[key], root)
-
-
-def _at(path: str, root: str) -> str:
-    for prefix, place in ((SOURCE_ROOT, root), (OUTSIDE_ROOT, str(Path(root).parent))):
-        if path == prefix or path.startswith(f"{prefix}/"):
-            return place.rstrip("/") + path[len(prefix) :] or "/"
-    return path
-
-
 def _has_label_of_its_own(service: Mapping[str, Any]) -> bool:
     joined = (str(service.get(key) or "") for key in _LABEL_UNKNOWN)
     return not service.get("volumes_from") and not any(one.startswith("service:") for one in joined)
@@ -319,7 +266,7 @@ def _to_build(rendered: Rendered, export: Path, checkout: Path) -> dict[str, Any
     model = placed(Rendered(rendered.name, services, secrets=rendered.secrets), str(export))
     for name, secret in model.get("secrets", {}).items():
         if "file" in secret and not Path(secret["file"]).exists():
-            secret["file"] = _at(str(rendered.secrets[name]["file"]), str(checkout))
+            secret["file"] = at(str(rendered.secrets[name]["file"]), str(checkout))
     return model
 
 

@@ -6,10 +6,10 @@ folder brings the old cluster back without this program.
 """
 
 import json
-from collections.abc import Mapping
 from typing import Any
 
-from dual_update.core.model import OUTSIDE_ROOT, SOURCE_ROOT, Rendered
+from dual_update.core.model import Rendered
+from dual_update.core.placement import placed
 from dual_update.core.snapshot import Snapshot, keep_reference
 from dual_update.usecases.site import Site
 from dual_update.usecases.situation import WANTED_DIRECTORY, Seen, served
@@ -42,22 +42,12 @@ def resolved(rendered: Rendered, snapshot: Snapshot, checkout: str) -> dict[str,
         if name in images:
             kept = {k: v for k, v in service.items() if k not in {"build", "pull_policy", "profiles"}}
             services[name] = {**kept, "image": images[name], "pull_policy": "never"}
-    whole = {
-        "name": snapshot.project,
-        "services": services,
-        **{k: v for k in ("networks", "volumes", "configs", "secrets") if (v := getattr(rendered, k))},
-    }
-    parent = checkout.rstrip("/").rpartition("/")[0]
-    return _with_paths(whole, {SOURCE_ROOT: checkout, OUTSIDE_ROOT: parent or "/"})  # type: ignore[no-any-return]
-
-
-def _with_paths(value: Any, roots: Mapping[str, str]) -> Any:
-    if isinstance(value, Mapping):
-        return {key: _with_paths(one, roots) for key, one in value.items()}
-    if isinstance(value, list):
-        return [_with_paths(one, roots) for one in value]
-    if isinstance(value, str):
-        for root, real in roots.items():
-            if value == root or value.startswith(f"{root}/"):
-                return real + value[len(root) :]
-    return value
+    whole = Rendered(
+        snapshot.project,
+        services,
+        networks=rendered.networks,
+        volumes=rendered.volumes,
+        configs=rendered.configs,
+        secrets=rendered.secrets,
+    )
+    return placed(whole, checkout)
