@@ -14,6 +14,8 @@ from dual_update.adapters.compose import ComposeRenderer
 from dual_update.adapters.git import GitRepository
 from dual_update.adapters.ignore import sent_to_build
 from dual_update.core.config import Config
+from dual_update.core.errors import UsageError
+from dual_update.usecases.base import find_base
 from dual_update.usecases.detect import Detected, DetectRequest, Project, detect
 from dual_update.usecases.ports import Store
 
@@ -55,10 +57,17 @@ def run_detect(settings: Settings, base: str | None, head: str, *, asks_registry
     With `asks_registry`, what runs on this host's engine is compared with what the registries have.
     """
     with GitRepository(settings.repo) as repository:
-        config = load_config(repository, settings, repository.resolve([head])[0])
+        commit = repository.resolve([head])[0]
+        config = load_config(repository, settings, commit)
+        warnings: tuple[str, ...] = ()
+        if not base:
+            deployed = last_deployed(settings, repository, config)
+            found = find_base(repository, deployed=deployed, before=None, head=commit)
+            base, warnings = found.commit, found.warnings
         request = DetectRequest(
-            head=head,
-            base=base or last_deployed(settings, repository, config),
+            head=commit,
+            base=base,
+            warnings=warnings,
             project=project_of(repository, settings.files or config.compose_files),
             cluster=settings.cluster or config.cluster,
             overrides=config.rules,
@@ -70,7 +79,7 @@ def run_detect(settings: Settings, base: str | None, head: str, *, asks_registry
         from dual_update.adapters.registry import HttpRegistry
         from dual_update.usecases.running import running_digests
 
-        with DockerEngine() as engine, HttpRegistry() as registry:
+        with DockerEngine(timeout_seconds=engine_seconds()) as engine, HttpRegistry() as registry:
             running = running_digests(engine, detected.after.name)
             request = replace(request, running=running)
             return detect(request, repository, ComposeRenderer(), sent_to_build, registry)
@@ -84,7 +93,7 @@ def last_deployed(settings: Settings, repository: GitRepository, config: Config)
     cluster = settings.cluster or config.cluster or None
     for run in open_store(settings).runs(cluster or "", limit=1000):
         is_ours = cluster is not None or run.get("checkout") == repository.root
-        if is_ours and run.get("outcome") in {"succeeded", "unchanged"} and repository.has(str(run["to"])):
+        if is_ours and run.get("outcome") in {"succeeded", "unchanged"}:
             return str(run["to"])
     return None
 
@@ -122,7 +131,11 @@ def open_site(
     from dual_update.adapters.sockets import HostSockets
     from dual_update.usecases.site import Site
 
-    with GitRepository(settings.repo) as repository, DockerEngine() as engine, HttpRegistry() as registry:
+    with (
+        GitRepository(settings.repo) as repository,
+        DockerEngine(timeout_seconds=engine_seconds()) as engine,
+        HttpRegistry() as registry,
+    ):
         commit = repository.resolve([ref or default_ref(repository)])[0]
         config = load_config(repository, settings, commit)
         project = project_of(repository, settings.files or config.compose_files)
@@ -154,6 +167,18 @@ def open_site(
             registry=registry,
         )
         yield site, commit
+
+
+def engine_seconds() -> float:
+    """How long the engine may take to answer: DUAL_UPDATE_ENGINE_SECONDS, else 60."""
+    given = os.environ.get("DUAL_UPDATE_ENGINE_SECONDS", "60")
+    try:
+        seconds = float(given)
+    except ValueError:
+        seconds = 0.0
+    if seconds <= 0:
+        raise UsageError(f"DUAL_UPDATE_ENGINE_SECONDS is {given!r}; a number of seconds above 0 is meant.")
+    return seconds
 
 
 def default_ref(repository: GitRepository) -> str:
