@@ -121,7 +121,9 @@ def test_an_answer_without_end_is_cut() -> None:
         return httpx.Response(200, content=(b"{" * 4096 for _ in iter(int, 1)))
 
     tower = Watchtower("http://tower", TOKEN, 5, transport=httpx.MockTransport(lambda _: endless()))
-    assert tower.poke(CONTAINERS, IMAGES).status == "unknown"
+    answer = tower.poke(CONTAINERS, IMAGES)
+    assert answer.status == "unknown"
+    assert "is none that Watchtower gives" in answer.detail, "it did not take until the end of time"
 
 
 def test_nobody_there() -> None:

@@ -315,6 +315,7 @@ def test_labels_that_fit_the_setup() -> None:
     policy = replace(KNOWN, needs_label=True, scope="shop")
     assert why_not_poke("web", shop({"labels": labels}), policy) is None
     assert why_not_poke("web", shop(), policy, Running("shop/web:1", labels=labels)) is None
+    assert why_not_poke("web", shop({"labels": labels}), WatchtowerPolicy()) is None, "its scope is not known"
 
 
 @pytest.mark.parametrize(
