@@ -443,6 +443,7 @@ class _WorkTree:
                 env=env,
                 stdin=stdin,
                 timeout_seconds=MOVE_SECONDS,
+                dies_with_us=True,
             )
 
 

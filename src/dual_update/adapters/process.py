@@ -1,5 +1,6 @@
 """The one place that starts processes."""
 
+import ctypes
 import os
 import resource
 import signal
@@ -45,9 +46,11 @@ def run(
     stdin: bytes | None = None,
     timeout_seconds: float = QUICK_SECONDS,
     confinement: sandbox.Confinement | None = None,
+    dies_with_us: bool = False,
 ) -> Result:
     """Run a command to its end, in a process group of its own; with a `confinement`, within its bounds
-    (as far as the kernel can: see `sandbox.is_available`).
+    (as far as the kernel can: see `sandbox.is_available`). What changes the cluster `dies_with_us`: a program
+    that outlived a killed deployer would go on while the next one puts things right.
 
     Raises Timeout when it does not end in time (the whole group is killed) and WorldError when the
     program cannot be started. An exit code is an answer, not an error: see `check`.
@@ -66,6 +69,7 @@ def run(
                 stdout=files[0] if files else subprocess.PIPE,
                 stderr=files[1] if files else subprocess.PIPE,
                 start_new_session=True,
+                preexec_fn=_die_with(os.getpid()) if dies_with_us else None,  # noqa: PLW1509  one system call
             )
 
         try:
@@ -84,6 +88,26 @@ def run(
         if files:
             out, err = (_content(one) for one in files)
         return Result(tuple(command), process.returncode, _text(out), _text(err), out)
+
+
+_DEATH_SIGNAL = 1
+_LIBC = ctypes.CDLL(None)
+
+
+def _die_with(parent: int) -> Callable[[], None]:
+    """For a child to call before it becomes another program: it is killed when its parent ends.
+
+    Source: prctl(2), PR_SET_PDEATHSIG. The signal comes when the thread that started the child ends; that
+    one waits for it in `run`. Nothing but the two calls happens here, so threads of the parent do no harm.
+    """
+    prctl, getppid, leave = _LIBC.prctl, os.getppid, os._exit
+
+    def arm() -> None:
+        prctl(_DEATH_SIGNAL, signal.SIGKILL, 0, 0, 0)
+        if getppid() != parent:  # it was killed before this call
+            leave(1)
+
+    return arm
 
 
 def _confined(

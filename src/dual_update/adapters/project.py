@@ -125,6 +125,7 @@ class ComposeCli:
             cwd=self._directory,
             env=environment(),
             timeout_seconds=self._timeout_seconds,
+            dies_with_us=True,
         )
 
 
@@ -220,6 +221,7 @@ class ComposeWorkshop:
                 env=environment({"COMPOSE_BAKE": "false"}),
                 stdin=text.encode("utf-8", "surrogatepass"),
                 timeout_seconds=self._timeout_seconds,
+                dies_with_us=True,
             )
         except Timeout as error:
             raise StepFailed(
