@@ -2,12 +2,15 @@
 
 import json
 from concurrent.futures import ThreadPoolExecutor
+from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
+import jsonschema
 import pytest
 
 from dual_update.core.decision import Decision
+from dual_update.core.report import report
 from tests.repositories import Checkout, tree_of
 
 CORPUS = Path(__file__).parent / "corpus" / "compose-pairs"
@@ -63,3 +66,10 @@ def test_nothing_is_done_exactly_where_nothing_differs(
         assert {one.action for one in decision.services.values()} <= {"none"}
     else:
         assert {one.action for one in decision.services.values()} - {"none"}, "a change reaches no service"
+
+
+def test_every_report_fits_the_shipped_schema(decisions: dict[tuple[str, str], Decision]) -> None:
+    schema = json.loads(files("dual_update").joinpath("schemas/report.schema.json").read_text())
+    validator = jsonschema.Draft202012Validator(schema)
+    for decision in decisions.values():
+        validator.validate(json.loads(json.dumps(report(decision))))

@@ -194,6 +194,34 @@ def test_the_content_of_configs_and_secrets_counts(repo: Checkout, kind: str) ->
     assert actions(decision) == {"web": "recreate", "db": "none"}
 
 
+def test_a_mounted_folder_counts_by_its_content_and_not_by_the_comments_of_compose(repo: Checkout) -> None:
+    text = "services: {web: {image: 'web:1', volumes: ['.:/app']}, db: {image: 'db:1'}}\n"
+    decision = decide(repo, {"compose.yml": text, "src/a": "1"}, {"compose.yml": "# x\n" + text})
+    assert decision.update_type == "none"
+    for after in ({"src/a": "2"}, {"src/a": None}, {"new": "1"}):
+        decision = decide(repo, {}, after)
+        assert actions(decision) == {"web": "recreate", "db": "none"}
+        assert rules(decision) == {"file.content"}
+    by_name = text.replace(".:/app", "./compose.yml:/c.yml")
+    decision = decide(repo, {"compose.yml": by_name}, {"compose.yml": "# x\n" + by_name})
+    assert actions(decision) == {"web": "recreate", "db": "none"}
+
+
+def test_a_project_in_a_folder_is_read_from_there(repo: Checkout) -> None:
+    before = {
+        "deploy/compose.yml": "services: {web: {image: 'app:${TAG}', volumes: ['../conf:/c']}}\n",
+        "deploy/.env": "TAG=1\nCOMPOSE_PROJECT_NAME=one\n",
+        ".env": "TAG=wrong\n",
+        "conf/c": "1",
+    }
+    decision = decide(repo, before, {"deploy/.env": "TAG=2\nCOMPOSE_PROJECT_NAME=one\n"}, directory="deploy")
+    assert decision.services["web"].image_after == "app:2"
+    assert decision.cluster == "one"
+    assert actions(decide(repo, {}, {"conf/c": "2"}, directory="deploy")) == {"web": "recreate"}
+    decision = decide(repo, {}, {"deploy/.env": "TAG=2\nCOMPOSE_PROJECT_NAME=two\n"}, directory="deploy")
+    assert "project.name" in rules(decision)
+
+
 def test_a_compose_file_behind_a_symbolic_link_is_followed(repo: Checkout) -> None:
     repo.write({"real/compose.yml": WEB_AND_DB})
     (repo.directory / "compose.yml").symlink_to("real/compose.yml")

@@ -215,18 +215,28 @@ def _compose_file_variable(env: bytes) -> tuple[str, ...]:
 
 
 def _content(before: Rendered, after: Rendered, changed: Sequence[FileChange]) -> list[Change]:
-    """Changed files that services mount, and who mounts them. Compose does not look into these."""
+    """Changed files that services mount, and who mounts them. Compose does not look into these.
+
+    Compose files often lie in a folder that is mounted (`.:/app`). What they say is compared as a model
+    already, and a comment in them is no reason to replace anything, unless they are mounted by name.
+    """
     users: dict[str, set[str]] = {}
     mounts = _mounts(before, after)
+    judged = _judged(before, after)
     for path in (one.path for one in changed if not one.is_submodule):
         steps = path.split("/")
-        for count in range(len(steps) + 1):
+        for count in range(len(steps) if path in judged else 0, len(steps) + 1):
             users.setdefault(path, set()).update(mounts.get("/".join(steps[:count]), ()))
     return [
         Change("file", path, "", "change", users=tuple(sorted(users[path])))
         for path in sorted(users)
         if users[path]
     ]
+
+
+def _judged(*sides: Rendered) -> set[str]:
+    """Compose files, which are compared as models."""
+    return {path for side in sides for path in side.consulted if path.endswith((".yml", ".yaml"))}
 
 
 def _mounts(*sides: Rendered) -> dict[str, set[str]]:
@@ -247,7 +257,7 @@ def _code(
     a comment in them is no reason to build.
     """
     users: dict[str, set[str]] = {}
-    judged = {path for path in before.consulted | after.consulted if path.endswith((".yml", ".yaml"))}
+    judged = _judged(before, after)
     paths = [one.path for one in changed if one.path not in judged and not one.is_submodule]
     if not paths:
         return []
