@@ -103,7 +103,7 @@ def main(arguments: Sequence[str]) -> int:
 
 
 def _table(results: list[dict[str, object]]) -> None:
-    print(f"\n{'flow':14} {'blows':>6} {'old':>5} {'new':>5} {'none':>5} {'wrong':>6} {'settled in s (median, max)':>28}")
+    print(f"\n{'flow':14} {'blows':>6} {'old':>5} {'new':>5} {'none':>5} {'wrong':>6} {'settled in s':>22}")
     for flow in dict.fromkeys(one["flow"] for one in results):
         mine = [one for one in results if one["flow"] == flow]
         ends = Counter(one["end"] for one in mine)

@@ -18,9 +18,9 @@ from pathlib import Path
 from typing import Any
 
 from dual_update.adapters.project import ComposeCli
-from tests.integration.world import Cluster, Container, Images, World
+from tests.integration.world import Container, World
 
-FLOWS = ("image", "revamp", "changed", "first", "broken", "broken_revamp", "rollback")
+FLOWS = ("image", "revamp", "changed", "first", "broken", "broken_revamp", "rollback", "stubborn")
 FAST = "health: {settle_seconds: 0.3, deadline_seconds: 20}\n"
 RECOVERY_SECONDS = 10.0
 ROOT = Path(__file__).parents[2]
@@ -53,10 +53,10 @@ class Ended:
 class Arena:
     """One cluster for one flow."""
 
-    def __init__(self, world: World, flow: str, *, stubborn: bool = False) -> None:
+    def __init__(self, world: World, flow: str) -> None:
         self.world, self.flow, self.images = world, flow, world.images
         self.ids: dict[str, str] = {}
-        flavour: Any = "stubborn" if stubborn else "good"
+        flavour: Any = "stubborn" if flow == "stubborn" else "good"
         for name in ("web:1", "web:2", "api:1", "db:1", "db:2", "new:1"):
             # the second db has no VOLUME of its own, and a nameless one by the file all the same
             self.ids[name] = self.images.push(name, name, flavour=flavour, interval_seconds=0.3).id
@@ -141,9 +141,6 @@ services:
             self.version = self._commit(0)
             return self.version, ("apply", "--auto", "--ref", self.version.commit)
         if self.flow == "rollback":
-            record = self.history()[0]
-            to = next(r for r in self.history() if r["outcome"] == "succeeded")
-            del record, to
             return self.other, ("rollback", "--auto")
         if self.flow in {"broken", "broken_revamp"}:
             name = f"web:bad#{self.number}"
@@ -165,7 +162,7 @@ services:
         return [json.loads(line) for line in self.tale.read_text().splitlines()]
 
     def blow(self, point: str, *, by_apply: bool = False, again: str = "") -> Ended:
-        """Strike at `point`; settle by `recover` or by the next `apply`. `again` strikes the recovery, too."""
+        """Strike at `point`; settle by `recover` or the next `apply`. `again` strikes the recovery, too."""
         before = self.version
         wanted, command = self.prepare()
         self.tale.write_text("")
@@ -221,27 +218,12 @@ services:
             found.append(f"the checkout is at {self.cluster.head[:12]}, not {version.commit[:12]}")
         if self.cluster.git("status", "--porcelain"):
             found.append(f"the checkout is not clean: {self.cluster.git('status', '--porcelain')}")
-        hashes = dict(
-            line.split(" ") for line in self.cluster.compose("config", "--hash", "*").splitlines() if line
-        )
         by_service: dict[str, list[Container]] = {}
         for one in containers:
             by_service.setdefault(one.service, []).append(one)
         if set(by_service) != set(version.images):
             found.append(f"services are {sorted(by_service)}, not {sorted(version.images)}")
-        for one in containers:
-            about = f"{one.name} ({one.id[:12]})"
-            if one.name != f"{project}-{one.service}-1":
-                found.append(f"{about} has no proper name")
-            if one.state != "running" or one.health not in (None, "healthy", "starting"):
-                found.append(f"{about} is {one.state} {one.health}")
-            if one.image_id != version.images.get(one.service):
-                found.append(f"{about} runs {one.image_id[7:19]}, not {version.images.get(one.service)}")
-            if one.config_hash != hashes.get(one.service):
-                found.append(f"{about} was made from another configuration")
-            tagged = self.world.engine.images.get(one.image).id
-            if tagged != one.image_id:
-                found.append(f"{one.image} names {tagged[7:19]} now")
+        found += self._wrong_containers(containers)
         if set(self.cluster.networks()) != version.networks:
             found.append(f"networks are {self.cluster.networks()}, not {sorted(version.networks)}")
         if not found and self.flow != "first":
@@ -250,6 +232,26 @@ services:
         if not found and not compose.plans_nothing():
             found.append("compose would change something")
         return found + self._at_rest()
+
+    def _wrong_containers(self, containers: list[Container]) -> list[str]:
+        found = []
+        hashes = dict(
+            line.split(" ") for line in self.cluster.compose("config", "--hash", "*").splitlines() if line
+        )
+        for one in containers:
+            about = f"{one.name} ({one.id[:12]})"
+            if one.name != f"{self.cluster.project}-{one.service}-1":
+                found.append(f"{about} has no proper name")
+            if one.state != "running" or one.health not in (None, "healthy", "starting"):
+                found.append(f"{about} is {one.state} {one.health}")
+            if one.image_id != self.version.images.get(one.service):
+                found.append(f"{about} runs another image: {one.image_id[7:19]}")
+            if one.config_hash != hashes.get(one.service):
+                found.append(f"{about} was made from another configuration")
+            tagged = self.world.engine.images.get(one.image).id
+            if tagged != one.image_id:
+                found.append(f"{one.image} names {tagged[7:19]} now")
+        return found
 
     def _content(self, containers: dict[str, list[Container]]) -> list[str]:
         asked = {
@@ -289,7 +291,7 @@ services:
             **os.environ,
             "DUAL_UPDATE_STATE_DIR": str(self.state),
             "STRIKE_PROJECT": self.cluster.project,
-            "PYTHONPATH": str(ROOT),
+            "PYTHONPATH": f"{ROOT}/src:{ROOT}",
             "DUAL_UPDATE_DEBUG": "1",
         }
         return subprocess.run(
@@ -344,7 +346,8 @@ def points(acts: list[dict[str, Any]], blow: str = "KILL") -> list[str]:
             found += [f"{blow}:event:{one['act']}:{n}" for n in range(1, one["events"] + 1)]
             if one["seconds"] > 0.05:
                 found += [
-                    f"{blow}:delay:{one['act']}:{one['seconds'] * part:.3f}" for part in (0.1, 0.35, 0.6, 0.85)
+                    f"{blow}:delay:{one['act']}:{one['seconds'] * part:.3f}"
+                    for part in (0.1, 0.35, 0.6, 0.85)
                 ]
         found.append(f"{blow}:after:{one['act']}")
     return found

@@ -9,6 +9,7 @@ import threading
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
+from datetime import datetime
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any
 
@@ -30,6 +31,9 @@ STOP_SECONDS = 10
 """How long the engine waits after SIGTERM where a container says nothing else."""
 
 UNLIMITED_STOP_SECONDS = 3600
+REMEMBERED_EVENTS = 250
+CLOCK_SECONDS = 2.0
+"""How far our clock and the engine's may be apart."""
 
 _PROJECT = "com.docker.compose.project"
 _SERVICE = "com.docker.compose.service"
@@ -40,8 +44,6 @@ _IMAGE = "com.docker.compose.image"
 _WORKING_DIR = "com.docker.compose.project.working_dir"
 _CONFIG_FILES = "com.docker.compose.project.config_files"
 _VERSION = "com.docker.compose.version"
-
-_NO_SUCH_PROGRAM = (126, 127)
 
 
 class DockerEngine:
@@ -156,6 +158,29 @@ class DockerEngine:
             seconds = STOP_SECONDS if grace is None else int(grace)
             # The client waits for its own limit and the grace together.
             api.stop(container_id, timeout=seconds if seconds >= 0 else UNLIMITED_STOP_SECONDS)
+
+    def told_to_stop(self, since: str) -> frozenset[str] | None:
+        """Containers that were sent a signal since a moment (RFC 3339) and have not ended yet.
+
+        The engine goes on stopping them though whoever asked is gone. None where it does not remember that
+        far back: it keeps its last 256 events (moby, daemon/events, eventsLimit).
+        """
+        begin = datetime.fromisoformat(since).timestamp() - CLOCK_SECONDS
+        with self._asked("tell what it was asked to stop") as api:
+            span: dict[str, Any] = {"since": int(begin), "until": f"{time.time():.6f}"}
+            events = [one for one in api.events(**span, decode=True) if one]
+        if len(events) >= REMEMBERED_EVENTS:
+            return None
+        told: dict[str, None] = {}
+        for one in events:
+            if one.get("Type") != "container":
+                continue
+            name, action = str(one["Actor"]["ID"]), str(one.get("Action", ""))
+            if action == "kill":
+                told[name] = None
+            elif action in {"die", "start", "destroy"}:
+                told.pop(name, None)
+        return frozenset(told)
 
     def start(self, container_id: str) -> None:
         with self._asked(f"start container {container_id[:12]}") as api:
@@ -299,19 +324,24 @@ class DockerEngine:
 
         The engine's own archive of a mounted file shows what lies at the host's path now. A container goes
         on seeing the file that was there when it started, also after git has put another in its place. So
-        a running container is asked from inside; the archive serves those that do not run or have no `cat`.
+        a running container is looked into by the kernel's view of its process, or asked from inside where
+        it runs elsewhere; the archive serves those that do not run or have no `cat`.
         """
         with self._asked(f"read {path} in container {container_id[:12]}") as api:
             facts = self._inspect(api, container_id)
             if facts is None:
                 return None
             if facts["State"]["Status"] == "running":
-                code, content, _ = self._execute(container_id, ["cat", path], self._timeout_seconds, user="0")
-                if code not in _NO_SUCH_PROGRAM:
-                    return content if code == 0 else None
-                seen = _through_proc(int(facts["State"].get("Pid") or 0), path, container_id)
-                if seen is not None:
-                    return seen
+                try:
+                    return _through_proc(int(facts["State"].get("Pid") or 0), path, container_id)
+                except OSError:
+                    code, content, words = self._execute(
+                        container_id, ["cat", path], self._timeout_seconds, user="0"
+                    )
+                if code == 0:
+                    return content
+                if path.encode() in words:  # it is `cat` that complains
+                    return None
             return self._archived(api, container_id, path)
 
     # --- how it is asked
@@ -605,14 +635,18 @@ def _names_no_program(words: str) -> bool:
 
 
 def _through_proc(pid: int, path: str, container_id: str) -> bytes | None:
-    """The file through the kernel's view of a process of the container, where engine and we share a host."""
-    if pid <= 0:
-        return None
+    """The file through the kernel's view of a process of the container, None when it is not there.
+
+    Raises OSError where this cannot be told: on another host or in another container than the engine's,
+    without the right to look, and where the path is a link.
+    """
+    if pid <= 0 or container_id[:12] not in Path(f"/proc/{pid}/cgroup").read_text():
+        raise OSError(f"{pid} is no process of the container here")
     try:
-        if container_id[:12] not in Path(f"/proc/{pid}/cgroup").read_text():
-            return None  # an engine elsewhere: the number is somebody else's process here
         return _regular_file(f"/proc/{pid}/root", path)
-    except OSError:
+    except FileNotFoundError:
+        if not Path(f"/proc/{pid}/root").exists():
+            raise OSError(f"{pid} has ended") from None
         return None
 
 

@@ -4,15 +4,16 @@ It reads the engine instead of trusting the journal, so it serves a failed step,
 killed deployer, a killed engine and a killed recovery alike; doing it twice does no harm.
 """
 
-from collections.abc import Mapping, Sequence
+import json
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from dual_update.core.cluster import Container, Observed
-from dual_update.core.errors import StepFailed
-from dual_update.core.plan import Step
-from dual_update.core.snapshot import Snapshot, can_be_retagged
+from dual_update.core.errors import StepFailed, WorldError
+from dual_update.core.plan import Op, Step
+from dual_update.core.snapshot import Snapshot, can_be_retagged, keep_reference
 from dual_update.usecases.audit import Expectation, audit
-from dual_update.usecases.journaled import Run
+from dual_update.usecases.journaled import FAILED, FINISHED, STARTED, Run
 from dual_update.usecases.prove import Proof, Wanted, check, prove
 from dual_update.usecases.site import Site
 
@@ -29,19 +30,43 @@ class Return:
     well_before: frozenset[str] = frozenset()
 
 
+STOPPING: frozenset[Op] = frozenset(
+    {"retire", "remove", "roll", "beside", "recreate", "scale", "heal", "revamp", "return"}
+)
+"""Steps that ask the engine to stop containers."""
+
+STAND_IN = "stand-in.json"
+"""In a backup: references whose name is lost for good, replaced by our own names."""
+
+
 def go_back(site: Site, run: Run, way: Return) -> None:
-    """Return, prove and audit. Raises StepFailed or WorldError when the old state cannot be had."""
+    """Return, prove and audit. Raises StepFailed or WorldError when the old state cannot be had.
+
+    The engine may still be finishing what a dead process asked of it, so an audit that finds something
+    else is answered by one more return.
+    """
     snapshot = way.snapshot
-    steps = {
-        "restore": ("checkout and files", lambda: _restore(site, snapshot)),
-        "retag": ("images", lambda: retag(site, snapshot)),
-        "return": ("services", lambda: _return(site, way)),
-        "prove": ("cluster", lambda: _prove(site, way)),
-        "audit": ("cluster", lambda: _audit(site, snapshot)),
-        "tidy": ("networks", lambda: _tidy(site, way)),
-    }
-    for op, (target, act) in steps.items():
-        run.do(Step(op, target, "the old state returns"), act)  # type: ignore[arg-type]
+
+    def do(op: Op, target: str, act: Callable[[], None]) -> None:
+        run.do(Step(op, target, "the old state returns"), act)
+
+    do("restore", "checkout and files", lambda: _restore(site, snapshot))
+    do("retag", "images", lambda: retag(site, snapshot))
+    for is_last in (False, True):
+        try:
+            do("return", "services", lambda: _return(site, run, way))
+            do("prove", "cluster", lambda: _prove(site, way))
+            do("audit", "cluster", lambda: _audit(site, run, way))
+            break
+        except (StepFailed, WorldError) as error:
+            if is_last or isinstance(error, _NotWell):
+                raise
+            site.say(f"once more: {error.message}")
+    do("tidy", "networks", lambda: _tidy(site, way))
+
+
+class _NotWell(StepFailed):
+    """Waiting for the old version took its whole deadline; doing it again would not help."""
 
 
 def retag(site: Site, snapshot: Snapshot, *, is_untouched: bool = False) -> None:
@@ -74,7 +99,7 @@ def _restore(site: Site, snapshot: Snapshot) -> None:
             site.disk.write(here, content)
 
 
-def _return(site: Site, way: Return) -> None:
+def _return(site: Site, run: Run, way: Return) -> None:
     snapshot = way.snapshot
     if way.came != snapshot.project:
         _remove_all(site, way.came)
@@ -82,18 +107,86 @@ def _return(site: Site, way: Return) -> None:
     if snapshot.is_empty:
         return
     observed = site.engine.observe(snapshot.project)
+    for container in _dying(site, run, snapshot, observed):
+        site.engine.stop(container.id)  # waits for the end that it is heading for anyway
+    observed = site.engine.observe(snapshot.project)
     anew, started = _needs(snapshot, observed, way.forced)
     for service in anew:
         _carry_volumes(site, snapshot, service, observed.of(service))
-    compose = site.compose(snapshot.project, snapshot.files)
+    nameless = _without_a_name(site, snapshot)
+    files = (*snapshot.files, *_stand_in(site, snapshot, nameless & set(anew)))
+    compose = site.compose(snapshot.project, files)
     running = [s for s in anew if any(one.is_running for one in snapshot.of(s))]
     stopped = [s for s in anew if s not in running]
     if running:
         compose.up(running, force=True, scale=_counts(snapshot, running))
     if stopped:
         compose.up(stopped, force=True, start=False, scale=_counts(snapshot, stopped))
-    if started:
-        compose.up(started, scale=_counts(snapshot, started))
+    named = [s for s in started if s not in nameless]
+    if named:
+        compose.up(named, scale=_counts(snapshot, named))
+    for service in nameless & set(started):
+        for container in observed.of(service):
+            if any(one.id == container.id and one.is_running for one in snapshot.of(service)):
+                site.engine.start(container.id)
+
+
+def _dying(site: Site, run: Run, snapshot: Snapshot, observed: Observed) -> Iterator[Container]:
+    """Old containers that still run, and that the engine may be stopping for a process that is gone.
+
+    A stop goes on in the engine though nobody waits for it any more: what looks untouched now would be
+    down some seconds later.
+    """
+    cut: dict[tuple[str, str], str] = {}
+    for entry in site.store.journal(run.id)[:-1]:  # without the return that is under way
+        key = (entry.op, entry.target)
+        if entry.phase == STARTED and entry.op in STOPPING:
+            cut.setdefault(key, entry.at)
+        elif entry.phase == FINISHED or (entry.phase == FAILED and not _was_cut_off(entry.detail)):
+            cut.pop(key, None)
+    if not cut:
+        return
+    told = site.engine.told_to_stop(min(cut.values()))
+    targets = {target for _, target in cut}
+    is_anyone = not targets <= set(snapshot.services)
+    for container in observed.containers:
+        if not container.is_running or container.id not in snapshot.ids:
+            continue
+        is_suspect = is_anyone or container.service in targets
+        if container.id in told if told is not None else is_suspect:
+            yield container
+
+
+def _was_cut_off(detail: str) -> bool:
+    return detail == "KeyboardInterrupt" or "did not end within" in detail
+
+
+def _without_a_name(site: Site, snapshot: Snapshot) -> frozenset[str]:
+    """Services whose reference the engine does not know any more, and which no tag can give back."""
+    return frozenset(
+        one.service for one in snapshot.containers if site.engine.image_id(one.image_ref) != one.image_id
+    )
+
+
+def _stand_in(site: Site, snapshot: Snapshot, services: frozenset[str] | set[str]) -> tuple[str, ...]:
+    """A compose file that names the kept images of these services by our own names."""
+    if not services:
+        return ()
+    images = {}
+    for service in sorted(services):
+        image_id = snapshot.of(service)[0].image_id
+        reference = keep_reference(snapshot.project, image_id)
+        if site.engine.image_id(reference) is None:
+            if site.engine.image_id(image_id) is None:
+                raise StepFailed(
+                    f"The image {image_id[7:19]} that {service} ran is not on this host any more."
+                )
+            site.engine.tag(image_id, reference)
+        images[service] = {"image": reference}
+        site.say(f"{service}: its reference is lost here; the same image returns as {reference}")
+    path = f"{snapshot.directory}/{STAND_IN}"
+    site.disk.write(path, json.dumps({"services": images}).encode())
+    return (path,)
 
 
 def _counts(snapshot: Snapshot, services: Sequence[str]) -> dict[str, int]:
@@ -109,8 +202,16 @@ def _clear_wreckage(site: Site, snapshot: Snapshot) -> None:
         if container.service not in snapshot.services:
             site.engine.stop(container.id)
             site.engine.remove(container.id)
+        elif _are_all_there(observed, snapshot, container.service):
+            site.engine.stop(container.id)
+            site.engine.remove(container.id)
         elif container.state == "created" and _old_beside(observed, snapshot, container):
             site.engine.remove(container.id)
+
+
+def _are_all_there(observed: Observed, snapshot: Snapshot, service: str) -> bool:
+    """Every old container is still here: new ones beside them go, and the old ones need not even stop."""
+    return {one.id for one in snapshot.of(service)} <= {one.id for one in observed.of(service)}
 
 
 def _old_beside(observed: Observed, snapshot: Snapshot, new: Container) -> bool:
@@ -171,23 +272,55 @@ def _prove(site: Site, way: Return) -> None:
         if any(one.is_running for one in snapshot.of(service))
     }
     checks = tuple(one for one in site.config.health.checks if one.name in way.well_before)
-    proof: Proof = prove(site, Wanted(snapshot.project, counts, checks=checks))
+    proof: Proof = prove(site, Wanted(snapshot.project, counts, checks=checks), 0.0)
     if not proof.is_good:
-        raise StepFailed(f"The old version is not healthy either: {proof.reason}.")
+        raise _NotWell(f"The old version is not healthy either: {proof.reason}.")
 
 
-def _audit(site: Site, snapshot: Snapshot) -> None:
+def _audit(site: Site, run: Run, way: Return) -> None:
+    snapshot = way.snapshot
+    renamed = _renamed(site, snapshot)
+    if renamed:
+        site.store.amend(run.id, {"stand_ins": renamed})
     by_service = {service: snapshot.of(service) for service in snapshot.services}
     expected = Expectation(
         project=snapshot.project,
         counts={service: len(kept) for service, kept in by_service.items()},
         images={service: kept[0].image_id for service, kept in by_service.items()},
-        hashes={service: kept[0].config_hash for service, kept in by_service.items() if kept[0].config_hash},
+        hashes={
+            service: kept[0].config_hash
+            for service, kept in by_service.items()
+            if kept[0].config_hash and service not in renamed
+        },
+        mounts={
+            service: {one.number: one.mounts for one in kept if one.mounts}
+            for service, kept in by_service.items()
+        },
+        aliases={
+            service: {n: frozenset(names) - {kept[0].name} for n, names in kept[0].aliases.items()}
+            for service, kept in by_service.items()
+            if kept[0].aliases
+        },
+        checks=tuple(one for one in site.config.health.checks if one.name in way.well_before),
+        commit=snapshot.commit or "",
         stopped=frozenset(s for s, kept in by_service.items() if not any(one.is_running for one in kept)),
     )
     complaints = audit(site, expected)
     if complaints:
-        raise StepFailed("After the rollback the engine shows something else: " + " ".join(complaints))
+        raise StepFailed(
+            "After the rollback the engine shows something else: " + " ".join(map(str, complaints))
+        )
+
+
+def _renamed(site: Site, snapshot: Snapshot) -> dict[str, str]:
+    """Services that run the old image under our own name, with the configuration hash that this gives."""
+    return {
+        one.service: one.config_hash
+        for one in site.engine.observe(snapshot.project).containers
+        if one.service in snapshot.services
+        and one.image_ref == keep_reference(snapshot.project, one.image_id)
+        and one.config_hash != snapshot.of(one.service)[0].config_hash
+    }
 
 
 def _tidy(site: Site, way: Return) -> None:

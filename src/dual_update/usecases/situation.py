@@ -5,7 +5,7 @@ from dataclasses import dataclass, field, replace
 
 from dual_update.core.cluster import Observed
 from dual_update.core.decision import Decision, ServiceDecision
-from dual_update.core.errors import UsageError
+from dual_update.core.errors import DualUpdateError, UsageError
 from dual_update.core.model import Rendered
 from dual_update.core.strategies import Scope, Situation
 from dual_update.core.submodule import SubmoduleMove
@@ -15,6 +15,9 @@ from dual_update.usecases.site import HostTree, Site
 
 WANTED_DIRECTORY = "wanted"
 """Folder of a backup that holds the host's own files a run was made with (an ignored `.env`)."""
+
+SEARCHED_COMMITS = 50
+"""How far back the origin of a cluster that someone else started is looked for."""
 
 GOOD_OUTCOMES = frozenset({"succeeded", "unchanged"})
 
@@ -33,6 +36,7 @@ class Seen:
     host_files: Mapping[str, bytes] = field(default_factory=dict)
     earlier_files: Mapping[str, bytes] = field(default_factory=dict)
     drift: tuple[str, ...] = ()
+    drift_by_service: Mapping[str, str] = field(default_factory=dict)
     is_adopted: bool = False
     has_unknown_base: bool = False
 
@@ -58,6 +62,9 @@ class _HostRepository:
     def resolve(self, revisions: Sequence[str]) -> tuple[str, ...]:
         commits = self._site.repository.resolve(revisions)
         return commits if len(commits) < 2 else (_Deployed(commits[0]), *commits[1:])
+
+    def history(self, commit: str, limit: int) -> Sequence[str]:
+        return self._site.repository.history(str(commit), limit)
 
     def tree(self, commit: str) -> HostTree:
         plain = self._site.repository.tree(str(commit))
@@ -91,39 +98,75 @@ def see(site: Site, ref: str, scope: Scope, *, accepts_drift: bool = False) -> S
     """Compare what `ref` wants with what runs. Raises UsageError for a commit that cannot be loaded."""
     last = last_success(site)
     head = site.checkout.head() or None
-    base = str(last["to"]) if last else head
+    seen = _see(site, ref, scope, str(last["to"]) if last else head, last)
+    if last is None and seen.drift:
+        origin = _made_from(site, seen.situation.observed, ref)
+        if origin is not None:
+            seen = _see(site, ref, scope, origin, None)
+    situation = seen.situation
+    is_adopted = last is None and not situation.observed.is_empty
+    if not seen.drift or not (is_adopted or accepts_drift):
+        return replace(seen, is_adopted=is_adopted, drift=tuple(seen.drift))
+    decision = _remade(situation, seen.drift_by_service)
+    return replace(
+        seen,
+        situation=replace(situation, decision=decision),
+        drift=() if is_adopted else seen.drift,
+        is_adopted=is_adopted,
+        has_unknown_base=is_adopted,
+    )
+
+
+def _see(site: Site, ref: str, scope: Scope, base: str | None, last: Json | None) -> Seen:
+    """One comparison, against one base."""
     earlier = site.disk.files(str(last["host_files"])) if last and last.get("host_files") else None
     detected, host_files = _detect(site, ref, base, earlier)
     observed = site.engine.observe(detected.after.name)
     old_project = _old_project(site, detected, last)
     if observed.is_empty and old_project is None:
         detected, host_files = _detect(site, ref, None, None)
-    hashes = site.workshop.hashes(detected.after)
     situation = Situation(
         decision=detected.decision,
         before=detected.before,
         after=detected.after,
         observed=observed,
-        current_commit=head,
+        current_commit=site.checkout.head() or None,
         scope=scope,
-        hashes=hashes,
+        hashes=site.workshop.hashes(detected.after),
         old_project=old_project,
         timings=_timings(site),
     )
-    if observed.is_empty:
-        return Seen(situation, host_files, earlier or {})
-    drift = _drift(site, situation)
-    is_adopted = last is None
-    if drift and (is_adopted or accepts_drift):
-        situation = replace(situation, decision=_remade(situation, drift))
+    drift = {} if observed.is_empty else _drift(site, situation)
     return Seen(
         situation,
         host_files,
         host_files if earlier is None else earlier,
-        drift=() if is_adopted else tuple(drift.values()),
-        is_adopted=is_adopted,
-        has_unknown_base=is_adopted and bool(drift),
+        drift=tuple(drift.values()),
+        drift_by_service=drift,
     )
+
+
+def _made_from(site: Site, observed: Observed, ref: str) -> str | None:
+    """The newest commit whose model carries the very hashes that the running containers carry.
+
+    A cluster that someone else started is taken over from the commit it was made from, if there is one.
+    """
+    site.say("looking for the commit that the running containers were made from")
+    for commit in site.repository.history(site.repository.resolve([ref])[0], SEARCHED_COMMITS):
+        try:
+            detected, _ = _detect(site, commit, None, None)
+            hashes = site.workshop.hashes(detected.after)
+        except DualUpdateError:
+            continue
+        made = {one.service: one.config_hash for one in observed.containers if not one.is_oneoff}
+        known = {service: hashes[service] for service in made if service in hashes}
+        if (
+            known
+            and all(made[service] == one for service, one in known.items())
+            and made.keys() <= {*detected.after.services}
+        ):
+            return commit
+    return None
 
 
 def last_success(site: Site) -> Json | None:
@@ -189,17 +232,28 @@ def _drift(site: Site, situation: Situation) -> dict[str, str]:
     except UsageError:
         expected = {}
     found: dict[str, str] = {}
+    stood_in = _stand_ins(site)
     for service in situation.observed.services:
         if service not in situation.before.services:
             if service not in situation.after.services:
                 found[service] = f"{service}: its containers belong to no service of the last deployment."
             continue
         known = {expected.get(service), situation.hashes.get(service)} - {None}
+        known |= stood_in.get(service, set()) if known else set()
         made_from = {c.config_hash for c in situation.observed.of(service)}
         if known and not made_from <= known:
             found[service] = (
                 f"{service}: its containers were made from another configuration than we deployed."
             )
+    return found
+
+
+def _stand_ins(site: Site) -> dict[str, set[str]]:
+    """Hashes that a way back gave to services whose image had lost its name (`restore`)."""
+    found: dict[str, set[str]] = {}
+    for run in site.store.runs(site.cluster, limit=20):
+        for service, value in (run.get("stand_ins") or {}).items():
+            found.setdefault(service, set()).add(str(value))
     return found
 
 
