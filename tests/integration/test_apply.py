@@ -10,7 +10,7 @@ FAST = "health: {settle_seconds: 1, deadline_seconds: 15}\n"
 
 
 def compose(images: Images, port: int, web: str = "web:1", extra: str = "", **tags: str) -> str:
-    """Three services: web with a named volume and a fixed port, api with a bind, db with a nameless volume."""
+    """Three services: web with a named volume and a port, api with a bind, db with a nameless volume."""
     refs = {name: images.ref(tags.get(name, f"{name}:1")) for name in ("api", "db")}
     return f"""
 services:
@@ -174,7 +174,8 @@ def test_running_project_is_adopted_without_a_restart(world: World, images: Imag
 
 def test_first_deployment_that_fails_leaves_nothing_but_volumes(world: World, images: Images) -> None:
     images.push("web:bad", "bad", flavour="crash")
-    text = f"services:\n  web:\n    image: {images.ref('web:bad')}\n    volumes: ['kept:/v']\nvolumes: {{kept: {{}}}}\n"
+    text = f"services:\n  web:\n    image: {images.ref('web:bad')}\n    volumes: ['kept:/v']\n"
+    text += "volumes: {kept: {}}\n"
     cluster = world.repo({"compose.yml": text, ".github/dual-update.yml": FAST})
     assert apply(cluster, code=1)["outcome"] == "rolled_back"
     assert cluster.containers() == []
@@ -189,4 +190,63 @@ def test_manual_rollback_returns(three: Cluster, world: World, images: Images) -
     done = three.dual_update("rollback", "--auto", "--format", "json")
     assert done.returncode == 0, done.stdout + done.stderr
     assert world.http_get(three.port, "/", within_seconds=5).body.strip() == "web one"
+    assert markers(three) == KEPT
+
+
+def test_a_cluster_is_taken_over_from_the_commit_it_was_made_from(world: World, images: Images) -> None:
+    images.push("web:1", "one")
+    images.push("web:2", "two")
+    text = f"services:\n  web:\n    image: {images.ref('web:1')}\n"
+    cluster = world.repo({"compose.yml": text, ".github/dual-update.yml": FAST})
+    cluster.up()
+    first = cluster.head
+    cluster.commit({"note": "x"}, "a word")
+    cluster.commit({"compose.yml": text.replace("web:1", "web:2")}, "two")
+    report = apply(cluster)
+    assert (report["outcome"], report["update_type"]) == ("succeeded", "image_only")
+    assert report["from"] != report["to"]
+    assert cluster.git("merge-base", "--is-ancestor", first, report["from"]) == ""
+
+
+def test_what_no_commit_describes_needs_a_person(world: World, images: Images) -> None:
+    images.push("web:1", "one")
+    text = f"services:\n  web:\n    image: {images.ref('web:1')}\n"
+    cluster = world.repo({"compose.yml": text, ".github/dual-update.yml": FAST})
+    cluster.write({"compose.yml": text + "    environment: {BY: hand}\n"})
+    cluster.up()
+    cluster.write({"compose.yml": text})
+    before = cluster.running_hash()
+    refused = cluster.dual_update("apply", "--auto")
+    assert refused.returncode == 5
+    assert "rollback" in refused.stderr
+    assert cluster.running_hash() == before
+    assert apply(cluster, "--accept-drift")["outcome"] == "succeeded"
+
+
+def test_foreign_edits_are_named_and_refused(three: Cluster, images: Images) -> None:
+    text = (three.directory / "compose.yml").read_text()
+    three.write(
+        {
+            "compose.yml": text.replace(
+                '    volumes: ["/nameless"]', '    volumes: ["/nameless"]\n    user: "0"'
+            )
+        }
+    )
+    three.compose("up", "-d", "db")
+    three.write({"compose.yml": text})
+    before = three.running_hash()
+    refused = three.dual_update("apply", "--auto")
+    assert refused.returncode == 5
+    assert "db" in refused.stderr
+    assert three.running_hash() == before
+    assert apply(three, "--accept-drift")["outcome"] == "succeeded"
+
+
+def test_missing_and_stopped_containers_are_healed(three: Cluster) -> None:
+    others = seen(three, "web")
+    three.compose("stop", "web")
+    assert apply(three)["outcome"] == "succeeded"
+    three.compose("rm", "-sf", "web")
+    assert apply(three)["outcome"] == "succeeded"
+    assert seen(three, "web") == others
     assert markers(three) == KEPT

@@ -407,6 +407,10 @@ class GitRepository:
         """Kind and content of an object, or of `want_id` its id. A missing one has the kind `missing`."""
         return self._objects.object(name, want_id=want_id)
 
+    def history(self, commit: str, limit: int) -> Sequence[str]:
+        out = self.git("rev-list", "--first-parent", f"--max-count={limit}", commit).out
+        return tuple(out.split())
+
     def has(self, commit: str) -> bool:
         """Is the commit in this clone."""
         return not commit.startswith("-") and self._objects.has(commit)

@@ -67,10 +67,13 @@ def propose(site: Site, request: ApplyRequest) -> Proposal:
 
 
 def needs_person(seen: Seen) -> tuple[str, ...]:
-    """Sentences for which `--auto` is not enough: data could be lost."""
+    """Sentences for which `--auto` is not enough: data, or the way back, could be lost."""
     if seen.situation.is_first:
         return ()
-    return seen.situation.decision.needs_person
+    reasons = seen.situation.decision.needs_person
+    if not seen.has_unknown_base:
+        return reasons
+    return (*reasons, "No known commit describes what runs, so a rollback could not restore it exactly.")
 
 
 def apply(site: Site, request: ApplyRequest, ask: Ask, deaf: Deaf) -> RunReport:
@@ -101,7 +104,8 @@ def _agreed(proposal: Proposal, request: ApplyRequest, ask: Ask) -> ApplyRequest
     _as_expected(proposal, request)
     if proposal.has_nothing_to_do or request.is_approved_by_person:
         return request
-    reasons = needs_person(proposal.seen)
+    has_word = request.accepts_drift  # a person's word on what runs, not on data
+    reasons = proposal.seen.situation.decision.needs_person if has_word else needs_person(proposal.seen)
     if request.is_approved and not reasons:
         return request
     if request.is_approved and reasons:
@@ -326,7 +330,7 @@ class _Transaction:
                 action=action,
                 image_id_before=kept[0].image_id if kept else None,
                 image_id_after=now[0].image_id if now else None,
-                is_verified=is_good,
+                is_verified=is_good and name in self._hands.verified,
             )
         return results
 
