@@ -49,7 +49,7 @@ class Health:
     """When a service counts as well: every check passes, and keeps passing for `settle_seconds`,
     before `deadline_seconds` are over. `services` holds other deadlines by service name."""
 
-    settle_seconds: float = 3.0
+    settle_seconds: float = 20.0
     deadline_seconds: float = 120.0
     services: Mapping[str, float] = field(default_factory=dict)
     checks: tuple[Check, ...] = ()

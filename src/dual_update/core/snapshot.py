@@ -25,6 +25,8 @@ class Kept:
     is_running: bool
     exit_code: int = 0
     anonymous_volumes: Mapping[str, str] = field(default_factory=dict)
+    mounts: Mapping[str, str] = field(default_factory=dict)
+    aliases: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -115,6 +117,8 @@ def _kept(container: Container) -> Kept:
         is_running=container.is_running,
         exit_code=container.exit_code,
         anonymous_volumes=dict(container.anonymous_volumes),
+        mounts=dict(container.mounts),
+        aliases={network: tuple(names) for network, names in container.aliases.items()},
     )
 
 

@@ -6,9 +6,10 @@ from dataclasses import dataclass, field
 from dual_update.core.errors import StepFailed
 from dual_update.core.model import replicas
 from dual_update.core.plan import TOUCHING, Plan, Step
+from dual_update.core.shape import shape_of
 from dual_update.core.snapshot import Snapshot, keep_reference
 from dual_update.core.strategies import jobs
-from dual_update.usecases.audit import Expectation, audit
+from dual_update.usecases.audit import Expectation, audit, verified
 from dual_update.usecases.backup import write_backup
 from dual_update.usecases.journaled import Run
 from dual_update.usecases.ports import ComposeProject
@@ -21,7 +22,9 @@ from dual_update.usecases.situation import Seen
 class Hands:
     """What the acts of one run share. `images` is filled once everything is here: service -> image id.
 
-    `outages` is measured: seconds from the step that stopped a service's containers until it was well again.
+    `verified` are services that the audit found as wanted; `digests` is what the registry named when images
+    were pulled. `outages` is measured: seconds from the step that stopped a service's containers until it was
+    well again.
     """
 
     site: Site
@@ -30,6 +33,8 @@ class Hands:
     plan: Plan
     images: dict[str, str] = field(default_factory=dict)
     outages: dict[str, float] = field(default_factory=dict)
+    verified: frozenset[str] = frozenset()
+    digests: dict[str, str] = field(default_factory=dict)
     compose: ComposeProject = field(init=False)
 
     _stopped_at: dict[str, float] = field(default_factory=dict)
@@ -131,9 +136,9 @@ class Hands:
         self.compose.up((), with_dependencies=True, force=step.is_forced, remove_orphans=True)
 
     def _prove(self, step: Step) -> None:
-        settle = 0.0 if step.target != "cluster" else None
+        # The audit that follows has the settle time.
         began = self.site.clock.monotonic()
-        proof = prove(self.site, self._wanted(step.services, is_whole=step.target == "cluster"), settle)
+        proof = prove(self.site, self._wanted(step.services, is_whole=step.target == "cluster"), 0.0)
         for service in set(self._stopped_at) & set(proof.well_seconds):
             stopped_at = self._stopped_at.pop(service)
             self.outages[service] = round(began - stopped_at + proof.well_seconds[service], 3)
@@ -147,9 +152,12 @@ class Hands:
         return Wanted(after.name, counts, jobs(after), checks)
 
     def _audit(self, _: Step) -> None:
-        complaints = audit(self.site, self.expectation())
+        expected = self.expectation()
+        complaints = audit(self.site, expected)
+        self.verified = verified(complaints, [*self.seen.situation.decision.services])
         if complaints:
-            raise StepFailed("The engine shows something else than was wanted: " + " ".join(complaints))
+            says = " ".join(dict.fromkeys(str(one) for one in complaints))
+            raise StepFailed(f"The engine shows something else than was wanted: {says}")
 
     def expectation(self) -> Expectation:
         """What the engine has to show when this plan is done."""
@@ -176,6 +184,15 @@ class Hands:
             hashes={s: h for s, h in situation.hashes.items() if s in touched},
             untouched=untouched,
             jobs=jobs(after),
+            shapes={s: shape_of(after, s, self.site.checkout.path) for s in active if s in touched},
+            digests={s: d for s, d in self.digests.items() if s in touched},
+            aliases={
+                s: {n: frozenset(names) for n, names in c.aliases.items()}
+                for s in untouched
+                for c in situation.observed.of(s)[:1]
+            },
+            checks=self.site.config.health.checks,
+            commit=situation.decision.head,
         )
 
     def _tidy(self, _: Step) -> None:

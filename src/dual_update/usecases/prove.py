@@ -71,19 +71,34 @@ class _Watch:
 
 def prove(site: Site, wanted: Wanted, settle_seconds: float | None = None) -> Proof:
     """Look until everything has been good for the settle time, something cannot become good any more,
-    or a service's deadline is over."""
+    or a service's deadline is over. A container that was started again or replaced begins the settle time
+    anew, however well it looks; services that need each other are asked from inside once all else is good.
+    """
     health = site.config.health
     settle = health.settle_seconds if settle_seconds is None else settle_seconds
+    latest = max((health.deadline_of(one) for one in wanted.containers), default=0.0) + settle
     began = site.clock.monotonic()
     watch = _Watch()
     while True:
-        readings = look(site, wanted, watch.restarts)
+        observed = site.engine.observe(wanted.project)
+        readings = _look(site, observed, wanted, watch.restarts)
+        if not watch.has_reached and all(one.is_good for one in readings):
+            reached = [
+                r for service, links in wanted.links.items() for r in reach(site, observed, service, links)
+            ]
+            watch.has_reached = all(one.is_good for one in reached)
+            readings = (*readings, *reached)
         now = site.clock.monotonic()
         elapsed = now - began
         bad = [one for one in readings if not one.is_good]
         watch.note(readings, elapsed)
+        lives = frozenset((c.id, c.started_at) for s in wanted.containers for c in observed.of(s))
         if not bad:
-            watch.good_since = watch.good_since if watch.good_since is not None else now
+            if watch.good_since is None or lives != watch.lives:
+                if elapsed > latest:
+                    again = Reading("cluster", "", False, True, "its containers keep being started again")
+                    return Proof(False, (*readings, again), elapsed)
+                watch.good_since, watch.lives = now, lives
             if now - watch.good_since >= settle:
                 return Proof(True, readings, elapsed, watch.well)
         else:
@@ -96,21 +111,29 @@ def prove(site: Site, wanted: Wanted, settle_seconds: float | None = None) -> Pr
 
 def look(site: Site, wanted: Wanted, restarts: dict[str, int] | None = None) -> tuple[Reading, ...]:
     """One look at every container and every check. `restarts` keeps the counts of the first look."""
-    counts = restarts if restarts is not None else {}
     observed = site.engine.observe(wanted.project)
+    return _look(site, observed, wanted, restarts if restarts is not None else {})
+
+
+def _look(site: Site, observed: Observed, wanted: Wanted, restarts: dict[str, int]) -> tuple[Reading, ...]:
     readings = [
         reading
         for service, count in wanted.containers.items()
-        for reading in _service(observed, service, count, counts, is_job=service in wanted.jobs)
+        for reading in _service(observed, service, count, restarts, wanted)
     ]
     readings += [check(site, one) for one in wanted.checks if one.service in ("", *wanted.containers)]
     return tuple(readings)
 
 
 def _service(
-    observed: Observed, service: str, count: int, restarts: dict[str, int], *, is_job: bool
+    observed: Observed, service: str, count: int, restarts: dict[str, int], wanted: Wanted
 ) -> Sequence[Reading]:
-    containers = [c for c in observed.of(service) if c.state not in {"created", "dead"}]
+    is_job = service in wanted.jobs
+    containers = [
+        one
+        for one in observed.of(service)
+        if one.state not in {"created", "dead"} and one.id not in wanted.ignored
+    ]
     readings = [
         _container(one, restarts.setdefault(one.id, one.restart_count), is_job=is_job) for one in containers
     ]

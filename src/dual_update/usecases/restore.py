@@ -199,10 +199,9 @@ def _clear_wreckage(site: Site, snapshot: Snapshot) -> None:
     for container in observed.containers:
         if container.is_oneoff or container.id in snapshot.ids:
             continue
-        if container.service not in snapshot.services:
-            site.engine.stop(container.id)
-            site.engine.remove(container.id)
-        elif _are_all_there(observed, snapshot, container.service):
+        if container.service not in snapshot.services or _are_all_there(
+            observed, snapshot, container.service
+        ):
             site.engine.stop(container.id)
             site.engine.remove(container.id)
         elif container.state == "created" and _old_beside(observed, snapshot, container):
