@@ -1,0 +1,268 @@
+"""Config files: read with line numbers, checked against the shipped schemas, made into frozen values."""
+
+import difflib
+import json
+from collections.abc import Iterable, Iterator, Mapping
+from functools import cache
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+
+from dual_update.adapters.marked_yaml import LARGEST_BYTES, Marked, read
+from dual_update.adapters.marked_yaml import Path as PathIn
+from dual_update.core.config import (
+    CONFIG_PATH,
+    Check,
+    ClusterEntry,
+    Config,
+    Health,
+    HttpCheck,
+    MultiCluster,
+    Retention,
+    TcpCheck,
+    Watchtower,
+)
+from dual_update.core.errors import UsageError
+from dual_update.core.rules import RULES
+from dual_update.usecases.ports import Tree
+
+CONFIG_SCHEMA = "config.schema.json"
+MULTI_CLUSTER_SCHEMA = "multi-cluster.schema.json"
+MOST_COMPLAINTS = 10
+
+
+def load(tree: Tree) -> Config:
+    """The policy that a commit holds, or the defaults. Raises UsageError with file, line and path."""
+    content = tree.read(CONFIG_PATH)
+    return Config() if content is None else parse(content, CONFIG_PATH)
+
+
+def load_file(path: Path) -> Config:
+    """The policy in a file. Raises UsageError when it cannot be read or is wrong."""
+    return parse(_bytes(path), str(path))
+
+
+def load_multi_cluster(path: Path) -> MultiCluster:
+    """The clusters in a multi-cluster.yml. Raises UsageError when it cannot be read or is wrong."""
+    return parse_multi_cluster(_bytes(path), str(path))
+
+
+def check_file(path: Path) -> str:
+    """Check either kind of file, told apart by its `clusters` key, and say what it is."""
+    content = _bytes(path)
+    marked = read(content, str(path))
+    if isinstance(marked.value, dict) and "clusters" in marked.value:
+        found = parse_multi_cluster(content, str(path))
+        return f"{path}: {len(found.clusters)} cluster(s), no mistakes."
+    parse(content, str(path))
+    return f"{path}: no mistakes."
+
+
+def parse(content: bytes, where: str) -> Config:
+    """Config from the bytes of a file that messages call `where`."""
+    marked = read(content, where)
+    _check(marked, CONFIG_SCHEMA, where, _config_complaints(marked))
+    data = marked.value
+    watchtower = data.get("watchtower")
+    return Config(
+        **{key: data[key] for key in ("cluster", "deploy_branch", "mode", "scope", "driver") if key in data},
+        compose_files=tuple(data.get("compose_files", ())),
+        rules=dict(data.get("rules", {})),
+        health=_health(data.get("health", {})),
+        retention=Retention(**data.get("retention", {})),
+        watchtower=Watchtower(**watchtower) if watchtower else None,
+    )
+
+
+def parse_multi_cluster(content: bytes, where: str) -> MultiCluster:
+    """Clusters from the bytes of a file that messages call `where`."""
+    marked = read(content, where)
+    _check(marked, MULTI_CLUSTER_SCHEMA, where, _cluster_complaints(marked))
+    return MultiCluster(tuple(_cluster(one) for one in marked.value["clusters"]))
+
+
+def schema(name: str) -> dict[str, Any]:
+    """A schema that the package ships."""
+    found: dict[str, Any] = json.loads(files("dual_update").joinpath("schemas", name).read_text("utf-8"))
+    return found
+
+
+def _bytes(path: Path) -> bytes:
+    try:
+        with path.open("rb") as file:
+            return file.read(LARGEST_BYTES + 1)
+    except (OSError, ValueError) as error:
+        reason = getattr(error, "strerror", None) or "no such path"
+        raise UsageError(f"{path} cannot be read: {reason}.") from None
+
+
+def _cluster(data: Mapping[str, Any]) -> ClusterEntry:
+    fields = dict(data)
+    for key in ("runner", "compose_files"):
+        fields[key] = tuple(data.get(key, ()))
+    if "health" in data:
+        fields["health"] = _health(data["health"])
+    return ClusterEntry(**fields)
+
+
+def _health(data: Mapping[str, Any]) -> Health:
+    times = {key: float(data[key]) for key in ("settle_seconds", "deadline_seconds") if key in data}
+    return Health(
+        **times,
+        services={name: float(one["deadline_seconds"]) for name, one in data.get("services", {}).items()},
+        checks=tuple(_one_check(one) for one in data.get("checks", ())),
+    )
+
+
+def _one_check(data: Mapping[str, Any]) -> Check:
+    timeout = float(data.get("timeout_seconds", 5))
+    if "tcp" in data:
+        host, _, port = data["tcp"].rpartition(":")
+        return TcpCheck(data["name"], data["service"], host.strip("[]"), int(port), timeout)
+    status, body = data.get("status", 200), data.get("body")
+    return HttpCheck(data["name"], data["service"], data["url"], status, body, timeout)
+
+
+# --- complaints --------------------------------------------------------------------------------------
+
+Complaint = tuple[int, str]
+
+
+def _check(marked: Marked, name: str, where: str, more: Iterable[Complaint]) -> None:
+    found = sorted({*_schema_complaints(marked, name)} or {*more})
+    if not found:
+        return
+    lines = [f"{where}, line {line}, {what}" for line, what in found[:MOST_COMPLAINTS]]
+    if len(found) > MOST_COMPLAINTS:
+        lines.append(f"... and {len(found) - MOST_COMPLAINTS} more.")
+    raise UsageError("\n".join(lines))
+
+
+def _schema_complaints(marked: Marked, name: str) -> Iterator[Complaint]:
+    for error in _validator(name).iter_errors(marked.value):
+        path: PathIn = tuple(error.absolute_path)
+        if error.validator == "additionalProperties" and error.validator_value is False:
+            known = list(error.schema.get("properties", {}))
+            for key in error.instance:
+                if key not in known:
+                    here = (*path, key)
+                    yield marked.line(here), f"{_shown(here)}: unknown key.{_suggestion(key, known)}"
+        else:
+            yield marked.line(path), f"{_shown(path)}: {_sentence(error)}"
+
+
+@cache
+def _validator(name: str) -> Any:
+    from jsonschema import Draft202012Validator
+    from referencing import Registry, Resource
+
+    resource: Resource[Any] = Resource.from_contents(schema(CONFIG_SCHEMA))
+    registry: Registry[Any] = Registry().with_resource(schema(CONFIG_SCHEMA)["$id"], resource)
+    return Draft202012Validator(schema(name), registry=registry)
+
+
+_TYPES = {
+    "object": "keys with values",
+    "array": "a list",
+    "string": "text (put it in quotes)",
+    "number": "a number",
+    "integer": "a whole number",
+    "boolean": "true or false",
+}
+
+
+def _sentence(error: Any) -> str:
+    """What is wrong and what is right instead. The value is not quoted: it might be a secret."""
+    want = error.validator_value
+    match error.validator:
+        case "type":
+            return f"must be {_TYPES[want]}."
+        case "enum":
+            near = _suggestion(str(error.instance), want)
+            return f"must be one of {', '.join(want)}.{near}"
+        case "required":
+            missing = [key for key in want if key not in error.instance]
+            return f"{' and '.join(missing)} must be given."
+        case "oneOf":
+            return "give either url or tcp."
+        case "minimum":
+            return f"must be at least {want}."
+        case "exclusiveMinimum":
+            return f"must be more than {want}."
+        case "maximum":
+            return f"must be at most {want}."
+        case "pattern" if "https?" in want:
+            return "must be an http:// or https:// address without a user or password."
+        case "pattern" if "[0-9]{1,5}" in want:
+            return "must be HOST:PORT."
+        case "pattern":
+            return "may hold letters, digits, dots, dashes and underscores only."
+        case "minLength" | "minItems":
+            return "must not be empty."
+        case _:
+            return "is too long."
+
+
+def _suggestion(word: str, known: Iterable[str]) -> str:
+    near = difflib.get_close_matches(word.lower()[:100], list(known), n=1, cutoff=0.6)
+    return f" Did you mean {near[0]}?" if near else ""
+
+
+def _shown(path: PathIn) -> str:
+    text = ""
+    for step in path:
+        if isinstance(step, int):
+            text += f"[{step}]"
+        else:
+            clean = step[:60] if step.isprintable() else "?"
+            text += f".{clean}" if text else clean
+    return text or "the whole file"
+
+
+def _config_complaints(marked: Marked) -> Iterator[Complaint]:
+    """What a schema cannot say: rule ids, ports, names used twice, paths that lead out."""
+    data = marked.value
+    ids = [rule.id for rule in RULES]
+    for rule in data.get("rules", {}):
+        if rule not in ids:
+            path: PathIn = ("rules", rule)
+            yield marked.line(path), f"{_shown(path)}: unknown rule.{_suggestion(rule, ids)}"
+    yield from _paths(marked, ("compose_files",), data.get("compose_files", ()))
+    yield from _health_complaints(marked, ("health",), data.get("health", {}))
+
+
+def _cluster_complaints(marked: Marked) -> Iterator[Complaint]:
+    if not isinstance(marked.value, dict):
+        return
+    seen: set[str] = set()
+    for number, one in enumerate(marked.value.get("clusters", ())):
+        path: PathIn = ("clusters", number)
+        if one["name"] in seen:
+            yield marked.line((*path, "name")), f"{_shown((*path, 'name'))}: another cluster has this name."
+        seen.add(one["name"])
+        yield from _paths(marked, (*path, "compose_files"), one.get("compose_files", ()))
+        yield from _health_complaints(marked, (*path, "health"), one.get("health", {}))
+
+
+def _paths(marked: Marked, path: PathIn, names: Iterable[str]) -> Iterator[Complaint]:
+    for number, name in enumerate(names):
+        if name.startswith(("/", "-")) or ".." in name.split("/") or not name.isprintable():
+            here = (*path, number)
+            yield marked.line(here), f"{_shown(here)}: must be a path below the repository's root."
+
+
+def _health_complaints(marked: Marked, path: PathIn, health: Mapping[str, Any]) -> Iterator[Complaint]:
+    seen: set[str] = set()
+    for number, one in enumerate(health.get("checks", ())):
+        here = (*path, "checks", number)
+        if one["name"] in seen:
+            yield marked.line((*here, "name")), f"{_shown((*here, 'name'))}: another check has this name."
+        seen.add(one["name"])
+        if "tcp" in one and not 0 < int(one["tcp"].rpartition(":")[2]) < 65536:
+            yield (
+                marked.line((*here, "tcp")),
+                f"{_shown((*here, 'tcp'))}: a port is a number from 1 to 65535.",
+            )
+        for key in ("status", "body"):
+            if "tcp" in one and key in one:
+                yield marked.line((*here, key)), f"{_shown((*here, key))}: belongs to a url, not to tcp."
