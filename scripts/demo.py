@@ -103,18 +103,18 @@ STORY = (
         "structural",
         frozenset(SERVICES),
         {"web": "web 1", "api": "api 1", "store": "store 1"},
-        "all three were created",
+        "all three created",
     ),
     Step(
         "Comments only",
-        "an edit of comments",
+        "comments",
         {"# A small shop:": "# A small but growing shop:"},
         0,
         "unchanged",
         "none",
         frozenset(),
         {"web": "web 1", "api": "api 1", "store": "store 1"},
-        "nothing was touched",
+        "nothing touched",
     ),
     Step(
         "A new image",
@@ -125,29 +125,29 @@ STORY = (
         "image_only",
         frozenset({"web"}),
         {"web": "web 2", "api": "api 1", "store": "store 1"},
-        "only web was replaced",
+        "only web replaced",
     ),
     Step(
-        "A structural change",
-        "an environment variable for api",
-        {"  store:\n": "    environment: {GREETING: good morning}\n  store:\n"},
+        "New structure",
+        "api gets a variable",
+        {"  store:\n": "    environment: {GREETING: hello}\n  store:\n"},
         0,
         "succeeded",
         "structural",
         frozenset(SERVICES),
-        {"web": "web 2", "api": "api 1, good morning", "store": "store 1"},
-        "full revamp: all three were replaced",
+        {"web": "web 2", "api": "api 1, hello", "store": "store 1"},
+        "full revamp of all three",
     ),
     Step(
         "A broken image",
-        "web:2 -> web:3, which crashes",
+        "web:3, which crashes",
         {"web:2": "web:3"},
         1,
         "rolled_back",
         "image_only",
         frozenset({"web"}),
-        {"web": "web 2", "api": "api 1, good morning", "store": "store 1"},
-        "taken back: web 2 runs again",
+        {"web": "web 2", "api": "api 1, hello", "store": "store 1"},
+        "rolled back to web 2",
     ),
 )
 
@@ -430,7 +430,7 @@ def main() -> int:
     arguments = parser.parse_args()
     console = Console(highlight=False)
     if not console.is_terminal:
-        console.width = 110
+        console.width = 112
     try:
         engine = docker.from_env()
         engine.ping()
