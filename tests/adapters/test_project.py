@@ -1,0 +1,121 @@
+"""What needs no engine of compose on the host: its environment, its last words, hashes and exports."""
+
+import os
+from pathlib import Path
+
+import pytest
+
+from dual_update.adapters.git import GitRepository
+from dual_update.adapters.process import Result
+from dual_update.adapters.project import ComposeCli, ComposeWorkshop, environment, last_words
+from dual_update.core.errors import StepFailed
+from dual_update.core.model import Rendered
+from tests.repositories import Checkout
+
+
+@pytest.mark.parametrize(
+    ("said", "words"),
+    [
+        (
+            " b Pulling \n a Pulling \n a Error manifest for x/nope:1 not found\n b  Interrupted\n"
+            "Error response from daemon: manifest for x/nope:1 not found\n",
+            "Error response from daemon: manifest for x/nope:1 not found",
+        ),
+        (
+            " Container s-db-1  Running\n Container s-web-1  Recreate\n"
+            " Container s-web-1  Error response from daemon: No such image: x\n"
+            "Error response from daemon: No such image: x\n",
+            "Error response from daemon: No such image: x",
+        ),
+        (
+            'time="2026-01-01T00:00:00Z" level=warning msg="No services to build"\nno such service: nope\n',
+            "no such service: nope",
+        ),
+        (" Container s-web-1  Started\n", "exit code 7"),
+        ("", "exit code 7"),
+    ],
+)
+def test_last_words(said: str, words: str) -> None:
+    assert last_words(Result(("compose",), 7, "", said)) == words
+
+
+def test_only_what_leads_to_the_engine_is_handed_on(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in (
+        "DOCKER_HOST",
+        "DOCKER_BUILDKIT",
+        "HTTPS_PROXY",
+        "COMPOSE_FILE",
+        "COMPOSE_PROFILES",
+        "API_TOKEN",
+    ):
+        monkeypatch.setenv(name, "x")
+    handed = environment({"COMPOSE_BAKE": "false"})
+    assert {"DOCKER_HOST", "DOCKER_BUILDKIT", "HTTPS_PROXY", "PATH", "HOME"} <= set(handed)
+    assert {name for name in handed if name.startswith("COMPOSE_")} == {"COMPOSE_BAKE"}
+    assert "API_TOKEN" not in handed
+
+
+def test_hashes_need_no_engine_and_leave_out_what_cannot_be_foreseen(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("DOCKER_HOST", "unix:///nowhere/docker.sock")
+    image = {"image": "app:1"}
+    model = Rendered(
+        "shop",
+        {
+            "web": {**image, "volumes": [{"type": "bind", "source": "/src/conf", "target": "/conf"}]},
+            "off": {**image, "profiles": ["never"]},
+            "net": {**image, "network_mode": "service:web"},
+            "ipc": {**image, "ipc": "service:web"},
+            "pid": {**image, "pid": "service:web"},
+            "from": {**image, "volumes_from": ["web"]},
+            "host": {**image, "network_mode": "host"},
+        },
+    )
+    here = ComposeWorkshop(tmp_path / "here", tmp_path).hashes(model)
+    there = ComposeWorkshop(tmp_path / "there", tmp_path).hashes(model)
+    assert sorted(here) == ["host", "off", "web"]
+    assert all(len(value) == 64 for value in here.values())
+    assert {name for name, value in here.items() if there[name] != value} == {"web"}  # its path is in it
+
+
+def test_a_model_that_compose_refuses(tmp_path: Path) -> None:
+    with pytest.raises(StepFailed, match=r"^Compose could not hash the services of shop: .+"):
+        ComposeWorkshop(tmp_path, tmp_path).hashes(Rendered("shop", {"web": {"nonsense": True}}))
+
+
+def test_a_project_whose_files_are_gone(tmp_path: Path) -> None:
+    cli = ComposeCli(tmp_path, ["compose.yaml"], "shop")
+    with pytest.raises(StepFailed, match=r"`compose up` of shop failed: .*compose\.yaml"):
+        cli.up()
+    with pytest.raises(StepFailed, match="A dry run of shop failed"):
+        cli.plans_nothing()
+
+
+def test_a_build_from_a_submodule_that_is_not_here(tmp_path: Path) -> None:
+    lib = Checkout(tmp_path / "lib")
+    lib.commit({"Dockerfile": "FROM scratch\n"})
+    parent = Checkout(tmp_path / "parent")
+    parent.git("submodule", "--quiet", "add", str(lib.directory), "lib")
+    parent.commit()
+    bare = tmp_path / "clone"
+    parent.git("clone", "--quiet", str(parent.directory), str(bare))
+    model = Rendered("shop", {"app": {"build": {"context": "/src/lib", "dockerfile": "Dockerfile"}}})
+    with GitRepository(bare) as repository:
+        workshop = ComposeWorkshop(bare, tmp_path / "scratch")
+        with pytest.raises(StepFailed, match="The submodule lib is not in") as caught:
+            workshop.build(model, repository.tree(parent.head), ["app"])
+    assert "git submodule update --init -- lib" in caught.value.hint
+    assert os.listdir(tmp_path / "scratch") == []  # noqa: PTH208
+
+
+def test_nothing_to_pull_or_build_asks_nobody(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("DOCKER_HOST", "unix:///nowhere/docker.sock")
+    workshop = ComposeWorkshop(tmp_path, tmp_path / "scratch", image_id=lambda _: "sha256:1")
+    pinned = f"app@sha256:{'0' * 64}"
+    model = Rendered(
+        "shop", {"a": {"image": pinned}, "b": {"build": {"context": "/src"}}, "c": {"pull_policy": "never"}}
+    )
+    workshop.pull(model, ["a", "b", "c"])
+    with pytest.raises(StepFailed, match=r"Pulling d \(app:1\) failed"):
+        workshop.pull(Rendered("shop", {"d": {"image": "app:1"}}), ["d"])
