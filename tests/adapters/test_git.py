@@ -210,6 +210,38 @@ def test_links_are_followed_inside_the_commit_and_nowhere_else(tmp_path: Path) -
         assert tree.read("real/compose.yml") == b"services: {}"  # the reader is still in step
 
 
+def test_a_path_through_links_is_found_as_the_kernel_would(tmp_path: Path) -> None:
+    parent = Checkout(tmp_path / "p")
+    parent.write({"real/deep/file": "x", "other/file": "y"})
+    for name, target in (
+        ("file", "real/deep/file"),
+        ("folder", "real"),
+        ("chain", "folder/deep"),
+        ("real/up", "../other"),
+        ("root", "."),
+        ("out", "../../etc"),
+        ("absolute", "/etc"),
+        ("loop", "pool"),
+        ("pool", "loop"),
+    ):
+        (parent.directory / name).symlink_to(target)
+    with GitRepository(parent.directory) as repository:
+        tree = repository.tree(parent.commit())
+        for path, real in (
+            ("file", "real/deep/file"),
+            ("folder/deep/file", "real/deep/file"),
+            ("chain/file", "real/deep/file"),
+            ("folder/up/file", "other/file"),
+            ("root/real", "real"),
+            ("real/deep/file", "real/deep/file"),
+            ("nowhere/at/all", "nowhere/at/all"),
+            ("out/passwd", "out/passwd"),
+            ("absolute/passwd", "absolute/passwd"),
+            ("loop/x", "loop/x"),
+        ):
+            assert tree.real(path) == real
+
+
 def test_a_changed_mode_is_a_change(tmp_path: Path) -> None:
     parent = Checkout(tmp_path / "p")
     base = parent.commit({"run.sh": "#!/bin/sh\n"})

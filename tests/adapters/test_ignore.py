@@ -19,6 +19,9 @@ class Tree:
     def list(self) -> list[str]:
         return list(self._files)
 
+    def real(self, path: str) -> str:
+        return path
+
 
 @pytest.mark.parametrize(
     ("ignore", "path", "is_sent"),

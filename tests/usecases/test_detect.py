@@ -229,6 +229,26 @@ def test_a_compose_file_behind_a_symbolic_link_is_followed(repo: Checkout) -> No
     assert decision.update_type == "image_only"
 
 
+def test_mounts_and_contexts_behind_links_count_by_what_they_lead_to(repo: Checkout) -> None:
+    text = (
+        "services:\n  web: {image: 'web:1', volumes: ['./current.conf:/c']}\n"
+        "  side: {image: 'side:1', volumes: ['./folder:/f']}\n  api: {build: ./ctx}\n  db: {image: 'db:1'}\n"
+    )
+    repo.write({"real/a.conf": "1", "real/src/app": "1", "far/b": "1"})
+    for name, target in (("current.conf", "real/a.conf"), ("folder", "far"), ("ctx", "real/src")):
+        (repo.directory / name).symlink_to(target)
+    same = {"web": "none", "side": "none", "api": "none", "db": "none"}
+    decision = decide(repo, {"compose.yml": text}, {"real/a.conf": "2"})
+    assert actions(decision) == {**same, "web": "recreate"}
+    assert actions(decide(repo, {}, {"far/b": "2"})) == {**same, "side": "recreate"}
+    assert actions(decide(repo, {}, {"real/src/app": "2"})) == {**same, "api": "rebuild"}
+    repo.write({"real/b.conf": "2", "current.conf": None})
+    (repo.directory / "current.conf").symlink_to("real/b.conf")
+    assert actions(decide(repo, {}, {})) == same
+    base = repo.git("rev-parse", "HEAD~2")
+    assert actions(repo.detect(base).decision) == {**same, "web": "recreate"}
+
+
 # --- profiles -------------------------------------------------------------------------------------
 
 OPTIONAL = "services: {web: {image: 'web:1'}, job: {image: 'job:1'%s}}\n"

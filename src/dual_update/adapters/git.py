@@ -4,6 +4,7 @@ A submodule's commits are read from its own object store, wherever git keeps tha
 git directory around it, or the checkout of the submodule.
 """
 
+import posixpath
 import subprocess
 import threading
 from collections.abc import Iterator, Mapping, Sequence
@@ -28,6 +29,9 @@ ENVIRONMENT = {
 
 LISTED_COMMITS = 50
 """How many commits of a moved submodule are listed."""
+
+MOST_LINKS = 40
+"""How many symbolic links one path may lead through; Linux has the same bound."""
 
 _LINK_PAYLOADS = (b"symlink", b"dangling", b"loop", b"notdir")
 
@@ -206,6 +210,7 @@ class GitTree:
         self._commit = commit
         self._within = within  # the submodule this is the tree of, as a path with a slash at its end
         self._entries: tuple[Sequence[str], Sequence[_Pointer]] | None = None
+        self._links: dict[str, str] = {}  # symbolic links, and the ids of the blobs that say where to
 
     @property
     def commit(self) -> str:
@@ -228,6 +233,27 @@ class GitTree:
             if self._objects.module(pointer) is not None:
                 paths += [f"{pointer.path}/{path}" for path in self.follow(pointer).list()]
         return paths
+
+    def real(self, path: str) -> str:
+        """The path with the commit's symbolic links followed, as the host's kernel would. One that leads
+        out of the commit, in circles or into a submodule's own links stays as it is."""
+        self._ls()
+        if not self._links:
+            return path
+        done: list[str] = []
+        left = path.split("/")[::-1]
+        for _ in range(MOST_LINKS):
+            while left and "/".join([*done, left[-1]]) not in self._links:
+                done.append(left.pop())
+            if not left:
+                return "/".join(done)
+            _, target = self._objects.object(self._links["/".join([*done, left.pop()])])
+            words = target.decode("utf-8", "surrogateescape")
+            here = posixpath.normpath(posixpath.join("/".join(done), words))
+            if here.startswith(("/", "..")):
+                return path
+            done, left = [], [*left, *([] if here == "." else here.split("/")[::-1])]
+        return path
 
     def pointers(self) -> Sequence[_Pointer]:
         """The submodules of this commit. Most commits have none, which one look into `.gitmodules` tells."""
@@ -260,6 +286,8 @@ class GitTree:
                     pointers.append(_Pointer(path, meta.split(" ")[2], name, url))
                 else:
                     paths.append(path)
+                if meta.startswith("120000"):
+                    self._links[path] = meta.split(" ")[2]
             self._entries = (tuple(paths), tuple(pointers))
         return self._entries
 
@@ -375,6 +403,8 @@ class GitRepository:
             list(dict.fromkeys([git_dir, (directory / common).resolve()])), self._root, {}
         )
 
+        self._trees: dict[str, GitTree] = {}
+
     def __enter__(self) -> "GitRepository":
         return self
 
@@ -446,7 +476,8 @@ class GitRepository:
         )
 
     def tree(self, commit: str) -> GitTree:
-        return GitTree(self._objects, commit)
+        """The tree of a commit; asked again, the same one with what it knows already."""
+        return self._trees.setdefault(commit, GitTree(self._objects, commit))
 
     def changed(self, base: str, head: str) -> Sequence[FileChange]:
         """Every path that differs, in submodules too. Raises UsageError for a submodule's commit not here."""

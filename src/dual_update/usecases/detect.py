@@ -84,7 +84,7 @@ def detect(
     moves = repository.submodules(base, head, changed) if base and has_moves else ()
     before, after, warnings = _render(request.project, repository, renderer, base, head, changed)
     changes = [*compare(before, after)]
-    changes += _content(before, after, changed)
+    changes += _content(repository.tree(head), before, after, changed)
     changes += _code(repository.tree(head), before, after, changed, sent_to_build)
     changes += [
         Change("submodule", one.path, "pointer", _op(one.before, one.after), one.before, one.after)
@@ -214,14 +214,19 @@ def _compose_file_variable(env: bytes) -> tuple[str, ...]:
     return tuple(one.strip() for one in values.get("COMPOSE_FILE", "").split(separator) if one.strip())
 
 
-def _content(before: Rendered, after: Rendered, changed: Sequence[FileChange]) -> list[Change]:
+def _content(tree: Tree, before: Rendered, after: Rendered, changed: Sequence[FileChange]) -> list[Change]:
     """Changed files that services mount, and who mounts them. Compose does not look into these.
 
     Compose files often lie in a folder that is mounted (`.:/app`). What they say is compared as a model
     already, and a comment in them is no reason to replace anything, unless they are mounted by name.
     """
+    if not changed:
+        return []
     users: dict[str, set[str]] = {}
-    mounts = _mounts(before, after)
+    mounts: dict[str, set[str]] = {}
+    for mounted, services in _mounts(before, after).items():
+        for path in {mounted, tree.real(mounted)}:  # a mounted link shows what it leads to
+            mounts.setdefault(path, set()).update(services)
     judged = _judged(before, after)
     for path in (one.path for one in changed if not one.is_submodule):
         steps = path.split("/")
@@ -269,7 +274,8 @@ def _code(
         runs = {one for one in who_holds(name) if one in before.services}
         reads = {path for path in build_secrets(after, name) if path in paths}
         for context in contexts(service):
-            build = (context, dockerfile(service))
+            recipe = dockerfile(service)
+            build = (tree.real(context), recipe and tree.real(recipe))
             if build not in sent:
                 sent[build] = sent_to_build(tree, *build, paths)
             reads.update(sent[build])

@@ -40,6 +40,10 @@ class Tree(Protocol):
         """Every path of the commit, submodules' included where their objects are here."""
         ...
 
+    def real(self, path: str) -> str:
+        """The path with the commit's symbolic links followed."""
+        ...
+
 
 class Repository(Protocol):
     """A git repository on this machine."""
@@ -297,6 +301,11 @@ class Store(Protocol):
         ...
 
     def seal_backup(self, cluster: str, run: str) -> None: ...
+    def prune(self, cluster: str, *, runs: int, backups: int) -> tuple[str, ...]:
+        """Forget all but the newest finished runs and backups. Unfinished runs, the newest good one, and runs
+        that tell why something is quarantined stay, and so do their backups and the latest one."""
+        ...
+
     def lock(self, key: str, why: str, wait_seconds: float) -> AbstractContextManager[None]:
         """One writer per key, by flock. Raises NotNow that says who holds it, since when and why."""
         ...

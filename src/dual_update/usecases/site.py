@@ -50,6 +50,9 @@ class HostTree:
     def list(self) -> "tuple[str, ...]":
         return tuple(self._tree.list())
 
+    def real(self, path: str) -> str:
+        return self._tree.real(path)
+
 
 @dataclass(frozen=True)
 class Site:
