@@ -89,6 +89,8 @@ class Arena:
         }
         if self.flow in {"image", "broken"}:
             files["conf/app.conf"] = "setting\n"
+        # as git writes: a new file in the old one's place, which a running container goes on seeing
+        (self.cluster.directory / "conf/app.conf").unlink(missing_ok=True)
         commit = self.cluster.commit(files, f"side {side}")
         if deployed:
             self.cluster.git("checkout", "--quiet", "--detach", deployed)

@@ -212,17 +212,20 @@ class SqliteStore:
     def prune(self, cluster: str, *, runs: int, backups: int) -> tuple[str, ...]:
         """Forget all but the newest finished runs and remove all but the newest backups of a cluster.
 
-        Kept whatever the numbers say: an unfinished run, its backup, and the backup that `latest` names.
+        Kept whatever the numbers say: an unfinished run, the newest good one, runs that tell why something is
+        quarantined, the backups of these, and the backup that `latest` names.
         Returns the backup directories that were removed.
         """
-        kept = {self._backup_of(cluster, one) for one in self._unfinished_runs(cluster)}
+        needed = {*self._unfinished_runs(cluster), *self._good_and_quarantined(cluster)}
+        kept = {self._backup_of(cluster, one) for one in needed}
 
         def change(database: sqlite3.Connection) -> None:
-            old = database.execute(
+            found = database.execute(
                 "SELECT run FROM runs WHERE cluster = ? AND outcome IS NOT NULL"
                 " ORDER BY seq DESC LIMIT -1 OFFSET ?",
                 (cluster, runs),
             ).fetchall()
+            old = [one for one in found if one[0] not in needed]
             database.executemany("DELETE FROM journal WHERE run = ?", old)
             database.executemany("DELETE FROM runs WHERE run = ?", old)
 
@@ -244,6 +247,16 @@ class SqliteStore:
         return [
             row[0]
             for row in self._read("SELECT run FROM runs WHERE cluster = ? AND outcome IS NULL", (cluster,))
+        ]
+
+    def _good_and_quarantined(self, cluster: str) -> Sequence[str]:
+        good = self._read(
+            "SELECT run FROM runs WHERE cluster = ? AND outcome IN ('succeeded', 'unchanged')"
+            " ORDER BY seq DESC LIMIT 1",
+            (cluster,),
+        )
+        return [
+            row[0] for row in (*good, *self._read("SELECT run FROM quarantine WHERE cluster = ?", (cluster,)))
         ]
 
     def _backups(self, cluster: str) -> Path:

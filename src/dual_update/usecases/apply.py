@@ -15,8 +15,10 @@ from dual_update.usecases.evidence import evidence
 from dual_update.usecases.execute import Hands
 from dual_update.usecases.journaled import Run
 from dual_update.usecases.preflight import check_after_pull, check_before_pull, refuse_dirty
+from dual_update.usecases.quarantine import content, held, refused_before, with_images
 from dual_update.usecases.recover import lock_key, recover
 from dual_update.usecases.restore import Return, go_back, passing_checks, retag
+from dual_update.usecases.retention import forget_the_old
 from dual_update.usecases.site import Site
 from dual_update.usecases.situation import WANTED_DIRECTORY, Seen, last_success, see
 
@@ -134,8 +136,9 @@ def _as_expected(proposal: Proposal, request: ApplyRequest) -> None:
 
 def _refuse(site: Site, proposal: Proposal, request: ApplyRequest) -> None:
     situation = proposal.seen.situation
-    reason = site.store.quarantined(site.cluster, situation.decision.fingerprint)
-    if reason is not None and not proposal.has_nothing_to_do and not request.is_approved_by_person:
+    is_asked = not proposal.has_nothing_to_do and not request.is_approved_by_person
+    reason = refused_before(site, proposal.seen) if is_asked else None
+    if reason is not None:
         raise NotNow(
             f"This content failed before and is quarantined: {reason}",
             hint="Change it, or lift it with `dual-update release`.",
@@ -202,6 +205,7 @@ class _Transaction:
         self._snapshot = self._take_snapshot()
         self._hands = Hands(site, proposal.seen, self._snapshot, proposal.plan)
         self._was_interrupted = False
+        self._content: tuple[str, ...] = ()
 
     def run(self) -> RunReport:
         self._begin()
@@ -269,6 +273,9 @@ class _Transaction:
         wanted = sorted((fetched | touched) & set(self._situation.after.active))
         self._hands.images.update(check_after_pull(self._site, self._situation, wanted))
         self._site.store.seal_backup(self._site.cluster, self._run.id)
+        name = content(self._site, self._proposal.seen)
+        self._content = (name, with_images(name, held(self._site, self._proposal.seen)))
+        self._site.store.amend(self._run.id, {"content": self._content})
 
     def _refused(self, error: BaseException) -> RunReport:
         self._was_interrupted = isinstance(error, KeyboardInterrupt)
@@ -283,8 +290,8 @@ class _Transaction:
         self._site.say("going back to what ran before")
         self._site.store.amend(self._run.id, {"reason": reason, "is_going_back": True})
         if not self._was_interrupted:
-            fingerprint = self._situation.decision.fingerprint
-            self._site.store.quarantine(self._site.cluster, fingerprint, reason, self._run.id)
+            for name in self._content:
+                self._site.store.quarantine(self._site.cluster, name, reason, self._run.id)
         way = Return(self._snapshot, self._situation.after.name, well_before=self._well_before)
         try:
             go_back(self._site, self._run, way)
@@ -312,8 +319,13 @@ class _Transaction:
             steps=tuple(self._run.steps),
             was_interrupted=self._was_interrupted,
         )
+        if is_good:  # a person tried it once more, and it was good
+            for name in self._content:
+                self._site.store.release(self._site.cluster, name)
         outages = self._hands.outages if is_good else {}
         self._site.store.finish(self._run.id, outcome, {**report.to_json(), "outages": outages})
+        if is_good:
+            forget_the_old(self._site, situation.after.name)
         return report
 
     def _services(self, *, is_good: bool) -> dict[str, ServiceResult]:
