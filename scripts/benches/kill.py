@@ -74,30 +74,42 @@ def main(arguments: Sequence[str]) -> int:
             _quiet_environment(folder)
             with _world(folder, f"kill-{flow.replace('_', '-')}") as world:
                 arena = Arena(world, flow)  # type: ignore[arg-type]
-                arena.count()
-                acts = arena.count()
-                every = points(acts)
-                chosen = random.Random(options.seed).sample(every, len(every))[: share or None]
-                print(f"{flow}: {len(acts)} acts, {len(every)} points, {len(chosen)} chosen", flush=True)
-                for number, point in enumerate(chosen):
-                    key = f"{flow} {point}"
-                    if key in done:
-                        results.append(done[key])
-                        continue
-                    if time.monotonic() > end:
+                acts = arena.acts()
+                order = random.Random(options.seed)
+                every = {side: points(one) for side, one in acts.items()}
+                pending = {
+                    side: order.sample(found, len(found))[: -(-share // len(every)) or None]
+                    for side, found in every.items()
+                }
+                total = sum(map(len, pending.values()))
+                of = {side: (len(acts[side]), len(every[side])) for side in acts}
+                print(f"{flow}: (acts, points) by direction {of}; {total} chosen", flush=True)
+                for number in range(10 * total):
+                    pending = {
+                        side: [p for p in left if f"{flow}/{side} {p}" not in done]
+                        for side, left in pending.items()
+                    }
+                    if not any(pending.values()) or time.monotonic() > end:
                         break
+                    side = arena.side
+                    if not pending[side]:
+                        arena.count()
+                        continue
+                    point = pending[side].pop()
                     again = f"KILL:before:{1 + number % 9}" if number % 5 == 4 else ""
-                    ended = arena.blow(point, by_apply=number % 3 == 2 and flow != "first", again=again)
-                    line = {"key": key, **asdict(ended), "again": again}
+                    by_apply = number % 3 == 2 and flow not in {"first", "rollback"}
+                    key = f"{flow}/{side} {point}"
+                    ended = arena.blow(point, by_apply=by_apply, again=again)
+                    line = {"key": key, **asdict(ended), "again": again, "by_apply": by_apply}
                     results.append(line)
                     if options.resume:
                         with options.resume.open("a") as file:
                             file.write(json.dumps(line) + "\n")
                     if ended.wrong:
-                        print(f"  WRONG {key} {again}: {ended.wrong}\n{ended.said}", flush=True)
-                        break_world = arena.wrong()
-                        if break_world:  # a fresh cluster for what follows
+                        print(f"  WRONG {key} {again} {by_apply}: {ended.wrong}\n{ended.said}", flush=True)
+                        if arena.wrong():  # a fresh cluster for what follows
                             arena = Arena(world, flow)  # type: ignore[arg-type]
+        results += [one for key, one in done.items() if key.startswith(f"{flow}/")]
     _table(results)
     return 1 if any(one["wrong"] for one in results) else 0
 
@@ -115,7 +127,11 @@ def _table(results: list[dict[str, object]]) -> None:
             f" {middle:18.1f}, {seconds[-1]:6.1f}"
         )
     wrong = sum(bool(one["wrong"]) for one in results)
-    print(f"\n{len(results)} blows, {wrong} ended between old and new")
+    struck = sum(bool(one["has_struck"]) for one in results)
+    again = sum(bool(one["again"]) for one in results)
+    print(
+        f"\n{len(results)} blows ({struck} fell before the end, {again} on the recovery, too): {wrong} wrong"
+    )
 
 
 if __name__ == "__main__":

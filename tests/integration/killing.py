@@ -48,6 +48,7 @@ class Ended:
     recovery_seconds: float
     wrong: list[str] = field(default_factory=list)
     said: str = ""
+    has_struck: bool = True
 
 
 class Arena:
@@ -163,6 +164,14 @@ services:
         assert not wrong, f"an undisturbed {self.flow}: {wrong}\n{done.stdout}{done.stderr}"
         return [json.loads(line) for line in self.tale.read_text().splitlines()]
 
+    def acts(self) -> dict[int, list[dict[str, Any]]]:
+        """The acts of each direction, by the side that it starts from."""
+        found: dict[int, list[dict[str, Any]]] = {}
+        while self.side not in found:
+            side = self.side
+            found[side] = self.count()
+        return found
+
     def blow(self, point: str, *, by_apply: bool = False, again: str = "") -> Ended:
         """Strike at `point`; settle by `recover` or the next `apply`. `again` strikes the recovery, too."""
         before = self.version
@@ -190,7 +199,9 @@ services:
         end = "new" if self.version == wanted else "old"
         if self.flow == "first" and not self.cluster.containers():
             end = "nothing"
-        return Ended(self.flow, point, "".join(act), done.returncode, end, seconds, wrong, said)
+        return Ended(
+            self.flow, point, "".join(act), done.returncode, end, seconds, wrong, said, done.returncode == -9
+        )
 
     def _end(self, wanted: Version, done: Any, before: Version | None = None) -> None:
         """Which of the two is it now: the checkout says so, and everything else is held against that."""
