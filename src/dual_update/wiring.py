@@ -21,6 +21,7 @@ from dual_update.usecases.ports import Store
 
 if TYPE_CHECKING:
     from dual_update.adapters.project import ComposeCli
+    from dual_update.adapters.watchtower import Watchtower
     from dual_update.usecases.site import Site
 
 
@@ -136,7 +137,7 @@ def open_site(
         DockerEngine(timeout_seconds=engine_seconds()) as engine,
         HttpRegistry() as registry,
     ):
-        commit = repository.resolve([ref or default_ref(repository)])[0]
+        commit = repository.resolve([ref or newest_ref(repository, settings)])[0]
         config = load_config(repository, settings, commit)
         project = project_of(repository, settings.files or config.compose_files)
         root = Path(repository.root)
@@ -165,8 +166,24 @@ def open_site(
             salt=lambda: secrets.token_hex(3),
             sockets=HostSockets(),
             registry=registry,
+            watchtower=_watchtower(config),
         )
         yield site, commit
+
+
+POKE_SECONDS = 300.0
+"""Longest wait for one answer of Watchtower, which pulls, stops and starts before it gives one."""
+
+
+def _watchtower(config: Config) -> "Watchtower | None":
+    """The client of the configured Watchtower. Its token: the configured file, else the environment."""
+    from dual_update.adapters.watchtower import Watchtower, token_from
+
+    if config.watchtower is None or config.mode == "revamp_only":
+        return None
+    file = config.watchtower.token_file or os.environ.get("WATCHTOWER_TOKEN_FILE")
+    token = token_from(None if file else os.environ.get("WATCHTOWER_TOKEN"), file)
+    return Watchtower(config.watchtower.url, token, POKE_SECONDS)
 
 
 def engine_seconds() -> float:
@@ -181,13 +198,12 @@ def engine_seconds() -> float:
     return seconds
 
 
-def default_ref(repository: GitRepository) -> str:
-    """What "the newest" means: the upstream of the branch, the remote's default branch, else HEAD."""
-    for name in ("@{upstream}", "refs/remotes/origin/HEAD"):
-        if repository.try_git("rev-parse", "--verify", "--quiet", f"{name}^{{commit}}").code == 0:
-            repository.try_git("fetch", "--quiet", "--no-tags", timeout_seconds=120)
-            return name
-    return "HEAD"
+def newest_ref(repository: GitRepository, settings: Settings) -> str:
+    """What "the newest" means here; which branch that is, the commit that is checked out may say."""
+    from dual_update.adapters.remote import newest
+
+    config = load_config(repository, settings, repository.resolve(["HEAD"])[0])
+    return newest(repository, config.deploy_branch)
 
 
 def _cluster_of(repository: GitRepository, project: Project, store: Store, commit: str) -> str:

@@ -436,7 +436,7 @@ class _WorkTree:
         return result
 
     def _try(self, *arguments: str, stdin: bytes | None = None) -> Result:
-        with _environment(self._root) as env:
+        with fetching_environment(self._root) as env:
             return run(
                 ["git", "-c", "core.hooksPath=/dev/null", *arguments],
                 cwd=self._root,
@@ -485,7 +485,7 @@ class _Note:
 
 
 @contextmanager
-def _environment(root: Path) -> Iterator[dict[str, str]]:
+def fetching_environment(root: Path) -> Iterator[dict[str, str]]:
     """Git's environment. Where somebody else owns the checkout, git is told by a file that this is fine:
     settings from the environment do not reach the gits that `git submodule` starts."""
     kept = {name: os.environ[name] for name in (*_FETCHING, *_PROXIES) if name in os.environ}
