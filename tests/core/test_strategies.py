@@ -4,9 +4,10 @@ from dual_update.core import plan as plans
 from dual_update.core.cluster import Container, Observed
 from dual_update.core.decision import Decision, Sides, decide
 from dual_update.core.diff import compare
+from dual_update.core.durations import seconds
 from dual_update.core.model import Rendered
 from dual_update.core.rules import judge
-from dual_update.core.strategies import Situation, missing, seconds, start_order, starts_first, strategy_for
+from dual_update.core.strategies import Situation, missing, start_order, starts_first, strategy_for
 
 HEAD = "b" * 40
 BASE = "a" * 40
@@ -112,10 +113,17 @@ def test_a_circle_of_dependencies_ends() -> None:
 
 def test_start_first_needs_room_beside_the_old_one() -> None:
     deploy = {"deploy": {"update_config": {"order": "start-first"}}}
-    assert starts_first({**WEB1, **deploy})
-    assert not starts_first({**WEB1, **deploy, "container_name": "web"})
-    assert not starts_first({**WEB1, **deploy, "ports": [{"published": "80", "target": 80}]})
-    assert not starts_first(WEB1)
+
+    def does(**more: object) -> bool:
+        after = rendered(web={**WEB2, **more})
+        before = rendered(web=WEB1)
+        return starts_first("web", Situation(decision(before, after), before, after, running("web"), BASE))
+
+    assert does(**deploy)
+    assert not does(**deploy, container_name="web")
+    assert not does(**deploy, ports=[{"published": "80", "target": 80}])
+    assert not does(**deploy, volumes=[{"type": "volume", "target": "/nameless"}])
+    assert not does()
 
 
 def test_durations_are_go_durations() -> None:

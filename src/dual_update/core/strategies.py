@@ -6,8 +6,10 @@ from typing import Any, Literal, Protocol
 
 from dual_update.core.cluster import Observed
 from dual_update.core.decision import Decision
+from dual_update.core.durations import seconds
 from dual_update.core.model import Rendered, image_of, is_built, replicas
 from dual_update.core.plan import Plan, Step, listed
+from dual_update.core.rolling import notes, rolling_of, why_not_beside
 
 Scope = Literal["cluster", "changed"]
 
@@ -18,7 +20,7 @@ REPLACED = ("poke", "roll", "recreate", "rebuild")
 @dataclass(frozen=True)
 class Situation:
     """All that a strategy may know. `hashes` are the config hashes `up` would write for the wanted model;
-    `local_images` are references that the engine has already."""
+    `why_rolled`: service -> why Watchtower is not to replace it, where its image moved in the registry."""
 
     decision: Decision
     before: Rendered
@@ -29,6 +31,7 @@ class Situation:
     hashes: Mapping[str, str] = field(default_factory=dict)
     old_project: Observed | None = None
     timings: Mapping[str, float] = field(default_factory=dict)
+    why_rolled: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def deployed_commit(self) -> str | None:
@@ -61,24 +64,16 @@ class WatchtowerLane:
         order = start_order(situation.after)
         touched = [s for s in order if decision.services[s].action in REPLACED]
         steps = [*_prepare(situation, touched), *_checkout(situation)]
+        said: list[str] = []
         for service in touched:
-            op = "beside" if starts_first(situation.after.services[service]) else "roll"
-            steps.append(
-                Step(
-                    op,  # type: ignore[arg-type]
-                    service,
-                    _why(situation, service),
-                    f"{service} returns to the image that ran before",
-                    (service,),
-                    is_forced=decision.services[service].action == "rebuild",
-                )
-            )
+            steps.append(_replacing(situation, service))
             steps.append(
                 Step("prove", service, "the next service waits until this one is well", "", (service,))
             )
+            said += notes(service, situation.after, situation.observed.of(service))
         heal = [s for s in missing(situation) if s not in touched]
         steps += _heal(heal)
-        return Plan(self.name, (*steps, *_closing(situation)), outages(situation, touched))
+        return Plan(self.name, (*steps, *_closing(situation)), outages(situation, touched), tuple(said))
 
 
 @dataclass(frozen=True)
@@ -170,6 +165,22 @@ class Settle:
         return Plan(self.name, (*_prepare(situation, heal), *steps, *_closing(situation)))
 
 
+def _replacing(situation: Situation, service: str) -> Step:
+    """The step that gives a service new containers, by the hand that serves it best; the cause says why."""
+    one = situation.decision.services[service]
+    cause, op = _why(situation, service), "roll"
+    if starts_first(service, situation):
+        op, cause = "beside", f"{cause} The new one is well before the old one stops."
+    elif one.action == "poke" and service not in situation.why_rolled:
+        op, cause = "poke", f"{cause} Watchtower can replace it faithfully."
+    elif one.action == "poke":
+        cause = f"{cause} It is rolled: {situation.why_rolled[service]}"
+    elif one.action == "roll":
+        cause = f"{cause} It is rolled: a poke cannot move a tag."
+    undo = f"{service} returns to the image that ran before"
+    return Step(op, service, cause, undo, (service,), is_forced=one.action == "rebuild")  # type: ignore[arg-type]
+
+
 def _prepare(situation: Situation, services: Sequence[str]) -> list[Step]:
     after = situation.after
     built = tuple(s for s in services if is_built(after.services[s]))
@@ -256,16 +267,16 @@ def _says_it_ends(service: Mapping[str, Any]) -> bool:
     return restart in {"no", "none"} or restart.startswith("on-failure")
 
 
-def starts_first(service: Mapping[str, Any]) -> bool:
+def starts_first(service: str, situation: Situation) -> bool:
     """Can the new container run beside the old one, and does the file ask for it.
 
     Source: Compose Deploy Specification, `update_config.order`. A fixed host port or name is one
     thing that two containers cannot have.
     """
-    order = ((service.get("deploy") or {}).get("update_config") or {}).get("order")
-    has_port = any(port.get("published") for port in service.get("ports") or ())
-    is_alone = bool(service.get("container_name")) or service.get("network_mode") == "host"
-    return order == "start-first" and not has_port and not is_alone
+    model = situation.after.services.get(service)
+    if model is None or not rolling_of(model).is_start_first:
+        return False
+    return not why_not_beside(service, situation.after, situation.observed.of(service))
 
 
 def start_order(rendered: Rendered) -> list[str]:
@@ -299,7 +310,7 @@ def outages(situation: Situation, services: Sequence[str]) -> dict[str, float]:
         model = situation.after.services.get(service) or situation.before.services.get(service) or {}
         if service in situation.timings:
             found[service] = situation.timings[service]
-        elif starts_first(model):
+        elif starts_first(service, situation):
             found[service] = 0.0
         else:
             check = model.get("healthcheck") or {}
@@ -308,26 +319,6 @@ def outages(situation: Situation, services: Sequence[str]) -> dict[str, float]:
             )
             found[service] = 2.0 + min(waits, 60.0)
     return found
-
-
-_UNITS = {"h": 3600.0, "m": 60.0, "s": 1.0, "ms": 0.001, "us": 1e-6, "ns": 1e-9}
-
-
-def seconds(duration: str | None) -> float:
-    """A Go duration (`1m30s`) in seconds; 0 for none. Source: the Compose Specification, durations."""
-    total, number, unit = 0.0, "", ""
-    for character in (duration or "") + "\0":
-        if character.isdigit() or character == ".":
-            if unit:
-                total += float(number) * _UNITS.get(unit, 0.0)
-                number, unit = "", ""
-            number += character
-        elif character == "\0":
-            if number and unit:
-                total += float(number) * _UNITS.get(unit, 0.0)
-        else:
-            unit += character
-    return total
 
 
 def strategy_for(decision: Decision, situation: Situation) -> Strategy:

@@ -1,21 +1,27 @@
 """The hands: one act per kind of step, without an opinion. What to do was decided in the plan."""
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
-from dual_update.core.errors import StepFailed
-from dual_update.core.model import replicas
-from dual_update.core.plan import TOUCHING, Plan, Step
+from dual_update.core.cluster import Container
+from dual_update.core.errors import DualUpdateError, StepFailed
+from dual_update.core.model import image_of, replicas
+from dual_update.core.plan import TOUCHING, Plan, Step, listed
+from dual_update.core.rolling import Rolling, is_rolled_in_batches, rolling_of
 from dual_update.core.shape import shape_of
 from dual_update.core.snapshot import Snapshot, keep_reference
 from dual_update.core.strategies import jobs
-from dual_update.usecases.audit import Expectation, audit, verified
+from dual_update.usecases.audit import Expectation, audit, compare, verified
 from dual_update.usecases.backup import write_backup
+from dual_update.usecases.freshness import is_mutable
 from dual_update.usecases.journaled import Run
 from dual_update.usecases.ports import ComposeProject
 from dual_update.usecases.prove import Wanted, prove
 from dual_update.usecases.site import Site
 from dual_update.usecases.situation import Seen
+
+UNCERTAIN_SECONDS = 30.0
+"""How long a Watchtower that gave no clear answer is given to finish what it may be doing."""
 
 
 @dataclass
@@ -53,7 +59,7 @@ class Hands:
     def _measure(self, step: Step, began: float) -> None:
         """Seconds that services did not answer, as far as this step tells: those that ran before it."""
         now = self.site.clock.monotonic()
-        if step.op in {"roll", "recreate", "revamp"}:
+        if step.op in {"roll", "poke", "recreate", "revamp"}:
             ran = {c.service for c in self.snapshot.containers if c.is_running}
             self.outages |= {s: round(now - began, 3) for s in step.services if s in ran}
             self._stopped_at |= {s: began for s in step.services if s in ran}
@@ -61,7 +67,7 @@ class Hands:
             self.outages[step.target] = 0.0
 
     @property
-    def _acts(self) -> Mapping[str, Callable[[Step], None]]:
+    def _acts(self) -> Mapping[str, Callable[[Step], str | None]]:
         return {
             "pull": self._pull,
             "build": self._build,
@@ -72,6 +78,7 @@ class Hands:
             "remove": self._remove,
             "roll": self._roll,
             "beside": self._beside,
+            "poke": self._poke,
             "recreate": self._recreate,
             "scale": self._up,
             "heal": self._up,
@@ -82,7 +89,40 @@ class Hands:
         }
 
     def _pull(self, step: Step) -> None:
-        self.site.workshop.pull(self.seen.situation.after, step.services)
+        """Pull, and see that what is here now is what the registry has: an exit code is no image."""
+        after = self.seen.situation.after
+        self.site.workshop.pull(after, step.services)
+        stale = self._stale(step.services)
+        if stale:  # a tag that moved between pull and look, for once
+            self.site.workshop.pull(after, step.services)
+            stale = self._stale(step.services)
+        if stale:
+            raise StepFailed(
+                f"The pull said that all is well, and the image of {listed(stale)} is not the registry's."
+            )
+
+    def _stale(self, services: Sequence[str]) -> list[str]:
+        """Services whose local image is not what the registry names; a silent registry says nothing."""
+        after = self.seen.situation.after
+        if self.site.registry is None:
+            return []
+        found = []
+        for service in services:
+            if not is_mutable(after.services[service]):
+                continue
+            reference = image_of(after.name, service, after.services[service])
+            try:
+                digest = self.site.registry.digest(reference)
+            except DualUpdateError as error:
+                self.site.say(f"the registry was not asked about {reference}: {error.message}")
+                continue
+            image = self.site.engine.image_id(reference)
+            if digest is None or image is None:
+                continue
+            self.digests[service] = digest
+            if digest not in {name.rpartition("@")[2] for name in self.site.engine.repo_digests(image)}:
+                found.append(service)
+        return found
 
     def _build(self, step: Step) -> None:
         situation = self.seen.situation
@@ -111,20 +151,91 @@ class Hands:
                 self.site.engine.remove(container.id)
 
     def _roll(self, step: Step) -> None:
-        self.compose.up(step.services, force=step.is_forced)
+        """Compose replaces the containers; replicas go one batch after another where that loses nothing."""
+        for service in step.services:
+            running = self._containers(service)
+            if is_rolled_in_batches(service, self.seen.situation.after, running):
+                self._in_batches(service, running)
+            else:
+                self.compose.up([service], force=step.is_forced)
 
     def _beside(self, step: Step) -> None:
-        """Each old container makes room only after a new one beside it is well."""
+        """Old containers make room only after new ones beside them are well."""
+        self._in_batches(step.target, self._containers(step.target))
+
+    def _containers(self, service: str) -> tuple[Container, ...]:
+        return self.site.engine.observe(self.seen.situation.after.name).of(service)
+
+    def _in_batches(self, service: str, old: Sequence[Container]) -> None:
+        """Replace a service's containers by `deploy.update_config`, a batch at a time.
+
+        Compose makes the new ones (`--no-recreate`, a higher scale), so labels, names and numbers are its
+        own; draining the old ones is their stop grace period.
+        """
+        model = self.seen.situation.after.services[service]
+        rolling, count = rolling_of(model), replicas(model)
+        size = rolling.parallelism or max(len(old), 1)
+        waiting, made = list(old), 0
+        while waiting or made < count:
+            batch, waiting = waiting[:size], waiting[size:]
+            made = min(made + size, count) if waiting else count
+            if not rolling.is_start_first:
+                self._take_away(batch)
+            here = made + len(waiting) + (len(batch) if rolling.is_start_first else 0)
+            self.compose.up([service], keep_existing=True, scale={service: here})
+            failure = self._batch_failure(service, old, made, rolling)
+            if failure and rolling.on_failure != "continue":
+                raise StepFailed(failure)
+            if rolling.is_start_first:
+                self._take_away(batch)
+            if waiting and rolling.delay_seconds:
+                self.site.clock.sleep(rolling.delay_seconds)
+
+    def _batch_failure(self, service: str, old: Sequence[Container], count: int, rolling: Rolling) -> str:
+        """Why the new containers are not well, or nothing. The old ones are not looked at."""
+        after = self.seen.situation.after
+        ignored = frozenset(one.id for one in old)
+        wanted = Wanted(after.name, {service: count}, jobs(after), ignored=ignored)
+        proof = prove(self.site, wanted, rolling.monitor_seconds)
+        return "" if proof.is_good else f"{service} is not well: {proof.reason}."
+
+    def _take_away(self, containers: Sequence[Container]) -> None:
+        for one in containers:
+            self.site.engine.stop(one.id)
+            self.site.engine.remove(one.id)
+
+    def _poke(self, step: Step) -> str:
+        """Let Watchtower replace the container, and look. What it left wrong is repaired by rolling."""
         service = step.target
-        project = self.seen.situation.after.name
-        count = replicas(self.seen.situation.after.services[service])
-        for old in self.site.engine.observe(project).of(service):
-            self.compose.up([service], keep_existing=True, scale={service: count + 1})
-            proof = prove(self.site, Wanted(project, {service: count + 1}), settle_seconds=0)
-            if not proof.is_good:
-                raise StepFailed(f"{service} is not well: {proof.reason}.")
-            self.site.engine.stop(old.id)
-            self.site.engine.remove(old.id)
+        before = self._containers(service)
+        watchtower = self.site.watchtower
+        if watchtower is None:
+            raise StepFailed(f"{service} was to be poked, and there is no Watchtower any more.")
+        answer = watchtower.poke([one.name for one in before], [one.image_ref for one in before])
+        wrong = self._poked_wrong(service)
+        if wrong and answer.status == "unknown":
+            wrong = self._wait_for_poke(service)
+        if not wrong:
+            return f"Poked. {answer.detail}"
+        self.compose.up([service], force=True)
+        return f"Repaired by rolling. {wrong[0]} {answer.detail}"
+
+    def _poked_wrong(self, service: str) -> list[str]:
+        """What is wrong with a service after a poke: image, settings, mounted content, or that it is gone."""
+        expected = self.expectation()
+        mine = replace(
+            expected, counts={service: expected.counts[service]}, untouched={}, aliases={}, commit=""
+        )
+        return [str(one) for one in compare(self.site, mine) if one.service == service]
+
+    def _wait_for_poke(self, service: str) -> list[str]:
+        """Watchtower may be at it still: its stop alone can take a while."""
+        end = self.site.clock.monotonic() + UNCERTAIN_SECONDS
+        while True:
+            wrong = self._poked_wrong(service)
+            if not wrong or self.site.clock.monotonic() >= end:
+                return wrong
+            self.site.clock.sleep(1.0)
 
     def _recreate(self, step: Step) -> None:
         self.compose.up(step.services, force=step.is_forced)

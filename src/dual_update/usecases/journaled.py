@@ -1,7 +1,7 @@
 """A run on disk: every step is written before it begins and after it ended."""
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from dual_update.core.errors import DualUpdateError
 from dual_update.core.plan import Step
@@ -21,18 +21,20 @@ class Run:
     id: str
     steps: list[StepResult] = field(default_factory=list)
 
-    def do(self, step: Step, act: Callable[[], None]) -> None:
-        """Journal *started*, act, journal *finished* or *failed*."""
+    def do(self, step: Step, act: Callable[[], str | None]) -> None:
+        """Journal *started*, act, journal *finished* or *failed*. What the act tells joins the cause."""
         self.site.store.write(self.id, step.op, step.target, STARTED)
         self.site.say(f"{step.op} {step.target}")
         began = self.site.clock.monotonic()
         try:
-            act()
+            told = act() or ""
         except BaseException as error:
             detail = error.message if isinstance(error, DualUpdateError) else type(error).__name__
             self._ended(step, FAILED, began, detail)
             raise
-        self._ended(step, FINISHED, began, "")
+        if told:
+            self.site.say(told)
+        self._ended(replace(step, cause=f"{step.cause} {told}".strip()), FINISHED, began, told)
 
     def _ended(self, step: Step, phase: str, began: float, detail: str) -> None:
         duration = self.site.clock.monotonic() - began

@@ -10,6 +10,7 @@ from dual_update.core.model import Rendered
 from dual_update.core.strategies import Scope, Situation
 from dual_update.core.submodule import SubmoduleMove
 from dual_update.usecases.detect import Detected, DetectRequest, detect
+from dual_update.usecases.freshness import Freshness, freshness, why_rolled, with_moved
 from dual_update.usecases.ports import FileChange, Json
 from dual_update.usecases.site import HostTree, Site
 
@@ -125,8 +126,11 @@ def _see(site: Site, ref: str, scope: Scope, base: str | None, last: Json | None
     old_project = _old_project(site, detected, last)
     if observed.is_empty and old_project is None:
         detected, host_files = _detect(site, ref, None, None)
+    # Taking over a running cluster touches nothing: what moved meanwhile is looked at from the next run on.
+    fresh = freshness(site, detected.after, observed, detected.decision) if last else Freshness()
+    decision = with_moved(detected.decision, fresh, detected.after)
     situation = Situation(
-        decision=detected.decision,
+        decision=decision,
         before=detected.before,
         after=detected.after,
         observed=observed,
@@ -135,6 +139,7 @@ def _see(site: Site, ref: str, scope: Scope, base: str | None, last: Json | None
         hashes=site.workshop.hashes(detected.after),
         old_project=old_project,
         timings=_timings(site),
+        why_rolled=why_rolled(site, detected.after, observed, decision.needing("poke")),
     )
     drift = {} if observed.is_empty else _drift(site, situation)
     return Seen(
