@@ -222,13 +222,14 @@ def _follow_worker(settings: Settings, *, is_approved: bool) -> int:
 @click.option("--auto", is_flag=True, help="Do not ask.")
 def rollback_command(settings: Settings, output_format: str, to: str, *, auto: bool) -> int:
     """Return to what ran before a run: images, files, containers. Volume contents stay as they are."""
-    from dual_update.usecases.rollback import choose, rollback
+    from dual_update.usecases.rollback import choose, earlier, rollback
     from dual_update.wiring import deaf, interrupt_on_termination, open_site
 
     interrupt_on_termination()
     with open_site(settings, "HEAD", progress) as (site, _):
         record = choose(site, to)
-        before = str(record["snapshot"]["commit"] or "")[:12]
+        target = earlier(record)
+        before = str(target.commit or "")[:12] if target else ""
         question = f"Return {site.cluster} to what ran before run {record['run']} (commit {before})?"
         if not auto and not confirm(question):
             raise NotNow("Not approved; nothing was changed.")

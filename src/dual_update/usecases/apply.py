@@ -19,6 +19,7 @@ from dual_update.usecases.quarantine import content, held, refused_before, with_
 from dual_update.usecases.recover import lock_key, recover
 from dual_update.usecases.restore import Return, go_back, passing_checks, retag
 from dual_update.usecases.retention import forget_the_old
+from dual_update.usecases.scene import is_reference
 from dual_update.usecases.site import Site
 from dual_update.usecases.situation import WANTED_DIRECTORY, Seen, last_success, see
 
@@ -230,7 +231,7 @@ class _Transaction:
 
     def _tags(self) -> dict[str, str]:
         """What the references of the wanted cluster name now: a refused update leaves them so."""
-        wanted = wanted_images(self._situation.after).values()
+        wanted = filter(is_reference, wanted_images(self._situation.after).values())
         found = {reference: self._site.engine.image_id(reference) for reference in sorted(set(wanted))}
         return {reference: image for reference, image in found.items() if image is not None}
 
@@ -253,6 +254,11 @@ class _Transaction:
                 "host_files": f"{self._snapshot.directory}/{WANTED_DIRECTORY}",
                 "snapshot": self._snapshot.to_json(),
                 "came": situation.after.name,
+                "retired": situation.old_project.project if situation.old_project else "",
+                "wanted_networks": [
+                    str(one.get("name") or f"{situation.after.name}_{key}")
+                    for key, one in situation.after.networks.items()
+                ],
                 "well_before": sorted(well),
                 "plan": [(s.op, s.target, s.cause, s.undo) for s in self._proposal.plan.steps],
             }

@@ -12,6 +12,9 @@ from dual_update.usecases.ports import Json
 from dual_update.usecases.restore import Return, go_back, retag
 from dual_update.usecases.site import Site
 
+QUIET_SECONDS = 0.3
+QUIET_LOOKS = 10
+
 
 def recover(site: Site, deaf: Callable[[], AbstractContextManager[None]]) -> RunReport | None:
     """Settle the unfinished run of this cluster, if there is one. The caller holds the lock."""
@@ -31,19 +34,25 @@ def _settle(site: Site, record: Json) -> RunReport:
     is_going_back = bool(record.get("is_going_back"))
     is_proven = any(e.op == "audit" and e.phase == FINISHED for e in journal) and not is_going_back
     was_touched = any(entry.op not in PREPARING for entry in journal)
+    is_rollback = record["kind"] == "rollback"
     outcome: Outcome
     reason = str(record.get("reason") or "The process that made this update died.")
-    if is_proven:
+    if is_proven and not is_rollback:
+        _tidy(site, record)
         outcome = "succeeded"
+    elif not was_touched and is_rollback:
+        outcome = "refused"
     elif not was_touched:
         retag(site, snapshot, is_untouched=True)
         outcome = "refused"
     else:
-        site.store.amend(run.id, {"is_going_back": True, "reason": reason})
+        if not is_rollback:
+            site.store.amend(run.id, {"is_going_back": True, "reason": reason})
+        _wait_until_quiet(site, snapshot.project)
         way = Return(snapshot, str(record["came"]), well_before=frozenset(record.get("well_before") or ()))
         try:
             go_back(site, run, way)
-            outcome = "rolled_back"
+            outcome = "succeeded" if is_rollback else "rolled_back"
         except DualUpdateError as error:
             outcome = "rollback_failed"
             reason = f"{reason} Then: {error.message}"
@@ -63,6 +72,33 @@ def _settle(site: Site, record: Json) -> RunReport:
     )
     site.store.finish(run.id, outcome, {**report.to_json(), "was_recovered": True})
     return report
+
+
+def _tidy(site: Site, record: Json) -> None:
+    """What a proven run had left to do: networks that nobody wants, and the project's old name."""
+    project = str(record["came"])
+    retired = str(record.get("retired") or "")
+    if retired and retired != project:
+        for container in site.engine.observe(retired).containers:
+            site.engine.remove(container.id)
+        for network in site.engine.observe(retired).networks:
+            site.engine.remove_network(network)
+    if record.get("wanted_networks") is None:
+        return
+    for network in site.engine.observe(project).networks:
+        if network not in record["wanted_networks"]:
+            site.engine.remove_network(network)
+
+
+def _wait_until_quiet(site: Site, project: str) -> None:
+    """The engine may still be carrying out the last wish of the process that died: let it end."""
+    before = None
+    for _ in range(QUIET_LOOKS):
+        now = site.engine.observe(project)
+        if now == before:
+            return
+        before = now
+        site.clock.sleep(QUIET_SECONDS)
 
 
 def recover_locked(site: Site, deaf: Callable[[], AbstractContextManager[None]]) -> RunReport | None:
