@@ -421,9 +421,12 @@ def test_struck_down_at_any_moment(with_lib: Host) -> None:
         )
         assert mover.stdout is not None
         mover.stdout.readline()
-        time.sleep(chance.uniform(0, whole * 1.2))
+        note = host.path(".git") / NOTE
+        while not note.exists() and mover.poll() is None:
+            time.sleep(0.001)
+        time.sleep(chance.uniform(0, whole * 0.6))
         kill_with_children(mover)
-        cut += (host.path(".git") / NOTE).exists()
+        cut += note.exists()
         host.checkout.move(target if number % 3 else (old, new)[number % 2])
         host.checkout.move(target)
         assert host.is_exactly(target)
