@@ -220,7 +220,8 @@ class _Transaction:
         except (Exception, KeyboardInterrupt) as error:
             with self._deaf():
                 return self._rolled_back(error)
-        return self._finish("succeeded", None)
+        with self._deaf():  # it is proven; an interrupt now would only leave its record without an end
+            return self._finish("succeeded", None)
 
     def _take_snapshot(self) -> Snapshot:
         situation = self._situation
