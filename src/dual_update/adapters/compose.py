@@ -33,14 +33,14 @@ NEWLINE = b"\n"
 LARGEST_FILE_BYTES = 8 * MB
 LARGEST_PROJECT_BYTES = 32 * MB
 LARGEST_MODEL_BYTES = 64 * MB
-MEMORY_BYTES = 3 * 1024 * MB
+MEMORY_BYTES = 2 * 1024 * MB
 """Address space of compose. 10,000 services take 0.5 GB of memory and about three times as many addresses."""
 
-SECONDS_AT_LEAST = 30.0
+SECONDS_AT_LEAST = 15.0
 SECONDS_PER_MB = 20.0
 """Compose takes 2 ms a service, some 3 s per megabyte, on a slow machine; this is six times that."""
 
-MOST_ROUNDS = 200
+MOST_ROUNDS = 50
 """How often compose may ask for one more file."""
 
 DEEPEST = 100
