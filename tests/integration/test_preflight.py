@@ -454,8 +454,8 @@ def external_network_is_missing(shop: Shop) -> str:
 
 @fault(1, "external volume nowhere-vol")
 def external_volume_is_missing(shop: Shop) -> str:
-    volumes = {**shop.model["volumes"], "v": {"external": True, "name": "nowhere-vol"}}
-    return shop.wants({"volumes": ["v:/v"]}, top={"volumes": volumes})
+    volumes = {**shop.model["volumes"], "vol": {"external": True, "name": "nowhere-vol"}}
+    return shop.wants({"volumes": ["vol:/v"]}, top={"volumes": volumes})
 
 
 @fault(1, "network", "belongs to")
@@ -510,10 +510,10 @@ def unknown_logging_driver(shop: Shop) -> str:
     return shop.wants({"logging": {"driver": "papyrus"}})
 
 
-@fault(1, "volume v", "driver papyrus")
+@fault(1, "volume vol", "driver papyrus")
 def unknown_volume_driver(shop: Shop) -> str:
-    volumes = {**shop.model["volumes"], "v": {"driver": "papyrus"}}
-    return shop.wants({"volumes": ["v:/v"]}, top={"volumes": volumes})
+    volumes = {**shop.model["volumes"], "vol": {"driver": "papyrus"}}
+    return shop.wants({"volumes": ["vol:/v"]}, top={"volumes": volumes})
 
 
 @fault(1, "network n", "driver papyrus")
@@ -595,6 +595,11 @@ def mounted_file_is_a_directory(shop: Shop) -> str:
     directory.mkdir(parents=True)
     shop.stack.callback(directory.rmdir)
     return shop.wants({"volumes": ["./ignored/site.conf:/etc/site.conf"]})
+
+
+@fault(1, "web", "v:/v", "drive")
+def volume_named_by_one_letter(shop: Shop) -> str:
+    return shop.wants({"volumes": ["v:/v"]}, top={"volumes": {**shop.model["volumes"], "v": {}}})
 
 
 @fault(1, "web", "/dev/nothing")
@@ -689,15 +694,8 @@ def unknown_file_is_in_the_way(shop: Shop) -> str:
 def checkout_is_amid_a_merge(shop: Shop) -> str:
     one, other = shop.wants({"user": "1"}), shop.wants({"user": "2"})
     git = shop.cluster.git
-    shop.stack.callback(git, "reset", "--quiet", "--hard", shop.good)
+    git("merge", "--quiet", "--no-ff", "--no-commit", one)
     shop.stack.callback(git, "merge", "--abort")
-    git("checkout", "--quiet", "--detach", shop.good)
-    shop.stack.callback(git, "checkout", "--quiet", "main")
-    directory = str(shop.cluster.directory)
-    command = ["git", "-C", directory, "merge", "--quiet", "--no-ff", "--no-commit", one, other]
-    subprocess.run(command, capture_output=True, check=False)
-    if not (shop.cluster.directory / ".git" / "MERGE_HEAD").exists():  # an octopus gives up by itself
-        git("merge", "--quiet", "--no-ff", "--no-commit", one)
     return other
 
 

@@ -10,6 +10,7 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from datetime import datetime
+from functools import cached_property
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any
 
@@ -84,8 +85,12 @@ class DockerEngine:
             api_version=str(version.get("ApiVersion", "")),
             architecture=str(version.get("Arch", "")),
             root_directory=str(info.get("DockerRootDir", "")),
-            compose_version=_compose_version(),
+            compose_version=self._compose_version,
         )
+
+    @cached_property
+    def _compose_version(self) -> str:
+        return _compose_version()
 
     def observe(self, project: str) -> Observed:
         """Every container and network that carries the project's label, running or not.

@@ -7,6 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dual_update.core.errors import DualUpdateError
 from dual_update.core.model import ImageRef, image_of, inside_repository
 from dual_update.core.plan import Evidence, Plan
+from dual_update.usecases.scene import is_reference
 from dual_update.usecases.site import Site
 from dual_update.usecases.situation import Seen
 
@@ -45,7 +46,7 @@ def _digest(site: Site, reference: str) -> str:
             found = None
         if found:
             return found
-    return site.engine.image_id(reference) or ""
+    return (site.engine.image_id(reference) if is_reference(reference) else None) or ""
 
 
 def _host_files(site: Site, seen: Seen) -> dict[str, str]:

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from dual_update.core.model import Rendered, replicas
-from dual_update.usecases.scene import Check, Scene
+from dual_update.usecases.scene import Check, Scene, is_reference
 
 LEAST_COMPOSE = (2, 20)
 """The first with `include`, and a dry run of `up` to rely on. Source: docker/compose, release notes."""
@@ -130,6 +130,14 @@ def _joined_containers(scene: Scene) -> Iterator[str]:
                 yield f"{service}: external_links names the container {name}, and there is none."
 
 
+def _references(scene: Scene) -> Iterator[str]:
+    """Compose takes any text for an image; the engine does not."""
+    for service, model in scene.services():
+        image = str(model.get("image") or "")
+        if image and not is_reference(image):
+            yield f"{service}: {image} is no image reference (invalid reference format)."
+
+
 def _drivers(scene: Scene) -> Iterator[str]:
     around = scene.surroundings
     for service, model in scene.services():
@@ -192,6 +200,7 @@ def _unsupported(scene: Scene) -> Iterator[str]:
 
 CHECKS: tuple[Check, ...] = (
     _versions,
+    _references,
     _external_resources,
     _foreign_networks,
     _colliding_subnets,

@@ -60,11 +60,15 @@ def _mounts(scene: Scene) -> Iterator[str]:
     """Paths that are mounted: there, and a file where a file is meant."""
     for service, model in scene.services():
         for volume in model.get("volumes") or ():
+            target = str(volume.get("target") or "")
+            if not target.startswith("/"):
+                hint = "; compose reads a name of one letter as a drive" if target[1:2] == ":" else ""
+                yield f"{service}: mounts at {target}, which is no absolute path{hint}."
             source = str(volume.get("source") or "")
             if volume.get("type") != "bind" or not source:
                 continue
             kind = scene.kind(source)
-            is_file = _is_called_a_file(source) and _is_called_a_file(str(volume.get("target", "")))
+            is_file = _is_called_a_file(source) and _is_called_a_file(target)
             is_made = bool((volume.get("bind") or {}).get("create_host_path", False))
             if kind == "" and (not is_made or is_file):
                 yield f"{service}: the mounted path {shown(source)} {_NOWHERE}"

@@ -1,5 +1,6 @@
 """What the checks of the preflight look at: gathered once, so that they all judge the same moment."""
 
+import re
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
@@ -71,6 +72,18 @@ class Scene:
         if not self.site.disk.exists(path):
             return ""
         return "directory" if self.site.disk.is_directory(path) else "file"
+
+
+_PART = r"[a-z0-9]+(?:(?:\.|_|__|-+)[a-z0-9]+)*"
+_REFERENCE = re.compile(
+    rf"(?:[A-Za-z0-9.-]+(?::[0-9]+)?/|\[[0-9a-fA-F:]+\](?::[0-9]+)?/)?{_PART}(?:/{_PART})*"
+    r"(?::\w[\w.-]{0,127})?(?:@[a-z0-9+._-]+:[0-9a-fA-F]{32,})?"
+)
+
+
+def is_reference(text: str) -> bool:
+    """Can an engine take this as an image's name. Source: distribution/reference, `regexp.go`."""
+    return _REFERENCE.fullmatch(text) is not None
 
 
 def shown(path: str) -> str:
