@@ -8,7 +8,6 @@ ignorance is never light.
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
-from difflib import get_close_matches
 from typing import Literal
 
 from dual_update.core.diff import Change, Op, Scope
@@ -153,6 +152,8 @@ def check_overrides(overrides: Mapping[str, Impact]) -> None:
     known = [rule.id for rule in RULES]
     for name in overrides:
         if name not in known:
+            from difflib import get_close_matches  # noqa: PLC0415  only an error needs it
+
             near = get_close_matches(name, known, n=1)
             raise UsageError(
                 f"There is no rule {name!r}.",

@@ -3,9 +3,9 @@
 import posixpath
 import re
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import PurePosixPath
+from threading import Thread
 
 from dual_update.core.decision import Decision, Sides, decide
 from dual_update.core.diff import Change, Op, compare
@@ -119,6 +119,29 @@ def _commits(request: DetectRequest, repository: Repository) -> tuple[str | None
     return base, head
 
 
+class _Aside(Thread):
+    """One call in a thread of its own. (A pool costs every start of the command 10 ms of imports.)"""
+
+    def __init__(self, call: Callable[[], Rendered]) -> None:
+        super().__init__(daemon=True)
+        self._call = call
+        self._ended: Rendered | BaseException | None = None
+        self.start()
+
+    def run(self) -> None:
+        try:
+            self._ended = self._call()
+        except BaseException as error:  # raised again where the result is wanted
+            self._ended = error
+
+    def result(self) -> Rendered:
+        self.join()
+        assert self._ended is not None
+        if isinstance(self._ended, BaseException):
+            raise self._ended
+        return self._ended
+
+
 def _render(
     project: Project,
     repository: Repository,
@@ -154,9 +177,11 @@ def _render(
         after = render(new_tree, new_files)
         if all(old_tree.read(path) == new_tree.read(path) for path in after.consulted):
             return after, after, ()
-    with ThreadPoolExecutor(1) as other_core:
-        old_side = other_core.submit(render, old_tree, old_files)
+    old_side = _Aside(lambda: render(old_tree, old_files))  # on the other core
+    try:
         after = render(new_tree, new_files)
+    finally:
+        old_side.join()
     try:
         return old_side.result(), after, ()
     except UsageError as error:
@@ -312,6 +337,8 @@ def _moved(
             found,
             "" if found else f"The registry has no {reference} any more; what runs cannot be had again.",
         )
+
+    from concurrent.futures import ThreadPoolExecutor  # noqa: PLC0415  most runs ask no registry
 
     with ThreadPoolExecutor(8) as pool:
         answers = tuple(pool.map(ask, asked))

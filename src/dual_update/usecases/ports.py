@@ -1,15 +1,18 @@
 """What use-cases need of the world. Adapters fit these; so do the fakes in tests."""
 
+from __future__ import annotations
+
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
-from dual_update.core.cluster import Details, EngineInfo, Observed
-from dual_update.core.model import Rendered
-from dual_update.core.submodule import SubmoduleMove
-from dual_update.core.surroundings import Holder, Listener, Surroundings
-from dual_update.core.watchtower import PokeAnswer, WatchtowerPolicy
+if TYPE_CHECKING:  # every command starts here: what only annotations name is not loaded
+    from dual_update.core.cluster import Details, EngineInfo, Observed
+    from dual_update.core.model import Rendered
+    from dual_update.core.submodule import SubmoduleMove
+    from dual_update.core.surroundings import Holder, Listener, Surroundings
+    from dual_update.core.watchtower import PokeAnswer, WatchtowerPolicy
 
 
 @dataclass(frozen=True)
