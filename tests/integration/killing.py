@@ -23,6 +23,11 @@ from tests.integration.world import Container, World
 FLOWS = ("image", "revamp", "changed", "first", "broken", "broken_revamp", "rollback", "stubborn")
 FAST = "health: {settle_seconds: 0.3, deadline_seconds: 20}\n"
 RECOVERY_SECONDS = 10.0
+"""What a recovery may take on a quiet machine, health time included: services here are well at once."""
+
+SLOWEST_SECONDS = 40.0
+"""The same on a machine that is busy with other tests."""
+
 ROOT = Path(__file__).parents[2]
 
 
@@ -194,7 +199,7 @@ services:
         wrong = self.wrong()
         if settled.returncode != 0:
             wrong.append(f"settling ended with {settled.returncode}")
-        if seconds > RECOVERY_SECONDS + 10:
+        if seconds > SLOWEST_SECONDS and not by_apply and not again:
             wrong.append(f"settling took {seconds:.1f} s")
         end = "new" if self.version == wanted else "old"
         if self.flow == "first" and not self.cluster.containers():

@@ -85,6 +85,10 @@ class Striker:
                 self.strike()
 
     def strike(self) -> None:
+        if engine := os.environ.get("STRIKE_ENGINE"):  # an engine of our own dies too, and first
+            from tests.integration.own_engine import kill
+
+            kill(engine)
         if self.blow == "KILL":
             os.killpg(os.getpgrp(), signal.SIGKILL)
         os.kill(os.getpid(), getattr(signal, f"SIG{self.blow}"))

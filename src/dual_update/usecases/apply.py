@@ -10,7 +10,7 @@ from dual_update.core.errors import DualUpdateError, NotNow
 from dual_update.core.plan import PREPARING, Plan, Step
 from dual_update.core.run import Outcome, RunReport, ServiceResult, run_id
 from dual_update.core.snapshot import Snapshot, take
-from dual_update.core.strategies import Scope, strategy_for, wanted_images
+from dual_update.core.strategies import Scope, jobs, strategy_for, wanted_images
 from dual_update.usecases.evidence import evidence
 from dual_update.usecases.execute import Hands
 from dual_update.usecases.journaled import Run
@@ -256,6 +256,7 @@ class _Transaction:
                 "snapshot": self._snapshot.to_json(),
                 "came": situation.after.name,
                 "retired": situation.old_project.project if situation.old_project else "",
+                "jobs": sorted(jobs(situation.after)),
                 "wanted_networks": [
                     str(one.get("name") or f"{situation.after.name}_{key}")
                     for key, one in situation.after.networks.items()

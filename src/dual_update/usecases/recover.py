@@ -1,9 +1,9 @@
 """Settles a run whose process died: the cluster ends as it was, or as wanted if that was proven already."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 
-from dual_update.core.errors import DualUpdateError
+from dual_update.core.errors import DualUpdateError, WorldError
 from dual_update.core.plan import PREPARING
 from dual_update.core.run import Outcome, RunReport
 from dual_update.core.snapshot import Snapshot
@@ -38,12 +38,14 @@ def _settle(site: Site, record: Json) -> RunReport:
     outcome: Outcome
     reason = str(record.get("reason") or "The process that made this update died.")
     if is_proven and not is_rollback:
+        _start_again(site, _should_run(site, record))
         _tidy(site, record)
         outcome = "succeeded"
-    elif not was_touched and is_rollback:
-        outcome = "refused"
     elif not was_touched:
-        retag(site, snapshot, is_untouched=True)
+        ran = Snapshot.from_json(record["undo"]) if record.get("undo") else snapshot
+        if not is_rollback:
+            retag(site, snapshot, is_untouched=True)
+        _start_again(site, [one.id for one in ran.containers if one.is_running])
         outcome = "refused"
     else:
         if not is_rollback:
@@ -88,6 +90,31 @@ def _tidy(site: Site, record: Json) -> None:
     for network in site.engine.observe(project).networks:
         if network not in record["wanted_networks"]:
             site.engine.remove_network(network)
+
+
+def _should_run(site: Site, record: Json) -> list[str]:
+    """Containers of a proven run that are down, jobs aside that ended well: the engine died with them."""
+    jobs = frozenset(record.get("jobs") or ())
+    return [
+        one.id
+        for one in site.engine.observe(str(record["came"])).containers
+        if not one.is_oneoff and not (one.service in jobs and one.exit_code == 0)
+    ]
+
+
+def _start_again(site: Site, containers: Sequence[str]) -> None:
+    """Start those that do not run. One that needs another's network may have to wait for that: so, twice."""
+    left = list(containers)
+    for is_last in (False, True):
+        failed = []
+        for container in left:
+            try:
+                site.engine.start(container)
+            except WorldError:
+                if is_last:
+                    raise
+                failed.append(container)
+        left = failed
 
 
 def _wait_until_quiet(site: Site, project: str) -> None:
