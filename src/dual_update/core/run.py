@@ -128,7 +128,7 @@ def text(report: RunReport) -> str:
         if one.image_id_before != one.image_id_after:
             before, after = _short(one.image_id_before), _short(one.image_id_after)
             lines.append(f"  {name}: {one.action}, image {before} -> {after}")
-        elif one.action not in {"none", "record"}:
+        elif report.outcome == "succeeded" and one.action not in {"none", "record"}:
             lines.append(f"  {name}: {one.action}, same image")
     lines.append(f"  run {report.run}, {report.duration_seconds:.1f} s")
     return "\n".join(lines) + "\n"
