@@ -26,10 +26,10 @@ def evidence(site: Site, seen: Seen, plan: Plan, *, asks_registry: bool) -> Evid
 
 
 def wanted_digests(site: Site, seen: Seen, plan: Plan) -> dict[str, str]:
-    """Reference -> digest in the registry, else the id of the local image, for what the plan pulls."""
+    """Reference -> digest in the registry, else the id of the local image, when the plan pulls anything."""
     after = seen.situation.after
-    pulled = {s for step in plan.steps if step.op == "pull" for s in step.services}
-    references = {image_of(after.name, s, after.services[s]) for s in pulled if s in after.services}
+    has_pull = any(step.op == "pull" for step in plan.steps)
+    references = {image_of(after.name, s, after.services[s]) for s in after.active if has_pull}
     ordered = sorted(references)
     with ThreadPoolExecutor(8) as pool:
         return dict(zip(ordered, pool.map(lambda one: _digest(site, one), ordered), strict=True))
