@@ -5,6 +5,7 @@ claimed in the end, and how often the claim was false. Exit code 1 when there is
 """
 
 import argparse
+import random
 import sys
 import tempfile
 import time
@@ -23,6 +24,8 @@ def main(arguments: Sequence[str]) -> int:
     parser = argparse.ArgumentParser(prog="bench lies", description=__doc__.splitlines()[0])
     parser.add_argument("--flows", default=",".join(FLOWS), help="comma-separated")
     parser.add_argument("--only", default="", help="lies whose name contains this")
+    parser.add_argument("--count", type=int, default=0, help="lies in each flow, chosen by --seed; 0: all")
+    parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--minutes", type=float, default=0, help="stop after this long")
     parser.add_argument("--output", type=Path, help="a JSON line per lie")
     options = parser.parse_args(arguments)
@@ -35,9 +38,10 @@ def main(arguments: Sequence[str]) -> int:
             _quiet_environment(folder)
             with _world(folder, f"lies-{flow}") as world:
                 arena = Arena(world, flow)  # type: ignore[arg-type]
-                for lie in FLOWS[flow]:
-                    if options.only not in lie.name:
-                        continue
+                lies = [lie for lie in FLOWS[flow] if options.only in lie.name]
+                if 0 < options.count < len(lies):
+                    lies = random.Random(f"{options.seed}{flow}").sample(lies, options.count)
+                for lie in lies:
                     if time.monotonic() > end:
                         skipped += 1
                         continue

@@ -222,10 +222,17 @@ volumes:
         wrong = self._settled(self._claimed(outcome))
         is_false = bool(wrong) and outcome not in {"rollback_failed"}
         truth = "as claimed" if not wrong else "; ".join(wrong)
+        is_back = outcome in {"rolled_back", "refused"} and self.flow != "back"
         told = Told(
             self.flow, lie.name, outcome, reason, truth, is_false, round(time.monotonic() - began, 1), wrong
         )
-        self.reset()
+        if is_back and not wrong:
+            if self.flow == "poke":
+                self.ids["web:1"] = self.before_poke
+            with self.site(self.old) as (site, _):
+                site.store.release(site.cluster)
+        else:
+            self.reset()
         return told
 
     def _settled(self, version: str) -> list[str]:
