@@ -5,6 +5,7 @@ are what these processes started.
 """
 
 import os
+import random
 import shutil
 import signal
 import subprocess
@@ -15,7 +16,7 @@ from typing import Self
 
 import docker
 
-from tests.integration.world import eventually
+from tests.integration.world import eventually, run
 
 
 class OwnEngine:
@@ -23,6 +24,7 @@ class OwnEngine:
         self.root = Path(tempfile.mkdtemp(prefix="du-engine-", dir="/var/tmp"))
         self.host = f"unix://{self.root}/socket"
         self.process: subprocess.Popen[bytes] | None = None
+        self.pool = f"10.{random.randint(200, 250)}"
 
     def __enter__(self) -> Self:
         self.start()
@@ -44,12 +46,17 @@ class OwnEngine:
         for mount in sorted((line.split()[1] for line in mounts if str(self.root) in line), reverse=True):
             subprocess.run(["umount", "-l", mount], check=False, capture_output=True)
         shutil.rmtree(self.root, ignore_errors=True)
+        for line in run("ip", "-o", "-4", "addr", "show").splitlines():  # bridges outlive their engine
+            name, address = line.split()[1], line.split()[3]
+            if name.startswith("br-") and address.startswith(f"{self.pool}."):
+                run("ip", "link", "delete", name)
 
     def start(self) -> None:
         """Start it, or start it again after it was killed. Its pid file may be a dead process's."""
         if self.process is not None:
             self.process.wait()
-            (self.root / "pid").unlink(missing_ok=True)
+            for stale in ("pid", "run/containerd/containerd.pid", "run/containerd/containerd.sock"):
+                (self.root / stale).unlink(missing_ok=True)
         with (self.root / "log").open("ab") as log:
             self.process = subprocess.Popen(
                 [
@@ -62,7 +69,7 @@ class OwnEngine:
                     "--iptables=false",
                     "--ip6tables=false",
                     "--ip-masq=false",
-                    "--default-address-pool=base=10.213.0.0/16,size=24",
+                    f"--default-address-pool=base={self.pool}.0.0/16,size=24",
                 ],
                 stdin=subprocess.DEVNULL,
                 stdout=log,

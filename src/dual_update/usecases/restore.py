@@ -195,6 +195,9 @@ def _counts(snapshot: Snapshot, services: Sequence[str]) -> dict[str, int]:
 
 def _clear_wreckage(site: Site, snapshot: Snapshot) -> None:
     """Remove what did not exist before: new services, and half-made containers beside the old one."""
+    for container in site.engine.observe(snapshot.project).containers:
+        if container.state in {"dead", "removing"}:  # the engine died while it removed it: it never starts
+            site.engine.remove(container.id)
     observed = site.engine.observe(snapshot.project)
     for container in observed.containers:
         if container.is_oneoff or container.id in snapshot.ids:
