@@ -97,7 +97,7 @@ def main(arguments: Sequence[str]) -> int:
                         continue
                     point = pending[side].pop()
                     again = f"KILL:before:{1 + number % 9}" if number % 5 == 4 else ""
-                    by_apply = number % 3 == 2 and flow not in {"first", "rollback"}
+                    by_apply = number % 3 == 2 and flow != "rollback"
                     key = f"{flow}/{side} {point}"
                     ended = arena.blow(point, by_apply=by_apply, again=again)
                     line = {"key": key, **asdict(ended), "again": again, "by_apply": by_apply}

@@ -188,7 +188,8 @@ services:
         if again:
             said += self.run("recover", point=again).stderr
         began = time.monotonic()
-        settled = self.run(*(("apply", "--auto", "--ref", before.commit) if by_apply else ("recover",)))
+        back = wanted if self.flow == "first" else before
+        settled = self.run(*(("apply", "--auto", "--ref", back.commit) if by_apply else ("recover",)))
         if by_apply and settled.returncode == 1:  # it tells of a run of its own, so look at what there is now
             settled = self.run("recover")
         seconds = time.monotonic() - began

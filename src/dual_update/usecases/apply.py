@@ -85,6 +85,7 @@ def apply(site: Site, request: ApplyRequest, ask: Ask, deaf: Deaf) -> RunReport:
     `ask` shows the plan to a person. `deaf` shields the way back from further interrupts. Raises
     NotNow (5) and UsageError (2) before anything is recorded; every other end is in the report.
     """
+    _settle_first(site, request, deaf)
     shown = propose(site, request)
     request = _agreed(shown, request, ask)
     project = shown.seen.situation.after.name
@@ -100,6 +101,14 @@ def apply(site: Site, request: ApplyRequest, ask: Ask, deaf: Deaf) -> RunReport:
         if proposal.has_nothing_to_do:
             return _unchanged(site, proposal)
         return _Transaction(site, proposal, deaf).run()
+
+
+def _settle_first(site: Site, request: ApplyRequest, deaf: Deaf) -> None:
+    """A plan made from the wreck of a run that died would ask for things that nobody has to decide."""
+    record = site.store.unfinished(site.cluster)
+    if record is not None:
+        with site.store.lock(lock_key(site, str(record["project"])), request.why, request.wait_seconds):
+            recover(site, deaf)
 
 
 def _agreed(proposal: Proposal, request: ApplyRequest, ask: Ask) -> ApplyRequest:
