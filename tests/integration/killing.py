@@ -65,8 +65,8 @@ class Arena:
         flavour: Any = "stubborn" if flow == "stubborn" else "good"
         for name in ("web:1", "web:2", "api:1", "db:1", "db:2", "new:1"):
             # the second db has no VOLUME of its own, and a nameless one by the file all the same
-            self.ids[name] = self.images.push(name, name, flavour=flavour, interval_seconds=0.3).id
-        self.ids["web:bad"] = self.images.push("web:bad", "bad", flavour="crash").id
+            self.ids[name] = self.images.push(name, name, flavour=flavour, has_healthcheck=False).id
+        self.ids["web:bad"] = self.images.push("web:bad", "bad", flavour="crash", has_healthcheck=False).id
         self.number = 0
         self.cluster = world.repo({"README": "x"})
         self.cluster.write({"data/marker": "bind"})
