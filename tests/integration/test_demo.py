@@ -61,7 +61,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, registry: Registry) 
 
 def test_the_demo_ends_as_told_and_leaves_nothing(folder: Path, broom: Broom) -> None:
     with start() as demo:
-        output, _ = demo.communicate(timeout=180)
+        output, _ = demo.communicate(timeout=270)
     assert demo.returncode == 0, output
     for number in range(1, 6):
         assert f"│ {number}. " in output
