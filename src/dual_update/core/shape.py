@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from dual_update.core.cluster import Container, Details
-from dual_update.core.model import OUTSIDE_ROOT, SOURCE_ROOT, Rendered, image_of, inside_repository
+from dual_update.core.model import OUTSIDE_ROOT, SOURCE_ROOT, Rendered, image_of
 
 
 @dataclass(frozen=True)
@@ -189,16 +189,14 @@ def _made_files(rendered: Rendered, model: Mapping[str, Any], checkout: str) -> 
 
 
 def _bound_files(model: Mapping[str, Any], checkout: str) -> list[MountedFile]:
-    """Binds of paths in the repository; whether they are files is known on the host."""
+    """Binds of paths in the checkout; whether they are files is known on the host."""
+    root = checkout.rstrip("/") + "/"
     found = []
     for one in model.get("volumes") or ():
-        inside = inside_repository(str(one.get("source") or "")) if one.get("type") == "bind" else None
-        if inside:
-            found.append(
-                MountedFile(
-                    str(one["target"]), f"file {inside}", host_path=f"{checkout.rstrip('/')}/{inside}"
-                )
-            )
+        source = on_host(str(one.get("source") or ""), checkout)
+        if one.get("type") == "bind" and source.startswith(root):
+            what = f"file {source.removeprefix(root)}"
+            found.append(MountedFile(str(one["target"]), what, host_path=source))
     return found
 
 

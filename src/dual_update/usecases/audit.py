@@ -25,7 +25,8 @@ class Expectation:
     each service; `untouched`: service -> (container id, started at) of what must not have moved.
     `shapes`: what the containers of a service must look like; `digests`: what the registry named the
     image when it was pulled; `mounts`: service -> number -> path -> source, as they were before.
-    `checks` have to pass; `commit` is where the checkout must stand.
+    `checks` have to pass; `commit` is where the checkout must stand. `as_before`: ids of containers that
+    were there before; they are not measured by a shape, whatever they looked like.
     """
 
     project: str
@@ -41,6 +42,7 @@ class Expectation:
     aliases: Mapping[str, Mapping[str, frozenset[str]]] = field(default_factory=dict)
     checks: tuple[Check, ...] = ()
     commit: str = ""
+    as_before: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True)
@@ -96,6 +98,8 @@ def compare(site: Site, expected: Expectation) -> Iterator[Complaint]:
         yield from _untouched(observed, service, expected)
         if service in expected.shapes:
             for container in containers:
+                if container.id in expected.as_before:
+                    continue
                 for says in _shape(site, container, expected.shapes[service]):
                     yield Complaint(service, says)
     for service in observed.services:

@@ -6,11 +6,14 @@ killed deployer, a killed engine and a killed recovery alike; doing it twice doe
 
 import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import Any
 
 from dual_update.core.cluster import Container, Observed
 from dual_update.core.errors import StepFailed, WorldError
+from dual_update.core.model import Rendered
 from dual_update.core.plan import Op, Step
+from dual_update.core.shape import Shape, shape_of
 from dual_update.core.snapshot import Snapshot, can_be_retagged, keep_reference
 from dual_update.usecases.audit import Expectation, audit
 from dual_update.usecases.journaled import FAILED, FINISHED, STARTED, Run
@@ -303,6 +306,8 @@ def _audit(site: Site, run: Run, way: Return) -> None:
             for service, kept in by_service.items()
             if kept[0].aliases
         },
+        shapes={s: one for s, one in _shapes(site, snapshot).items() if s not in renamed},
+        as_before=snapshot.ids,
         checks=tuple(one for one in site.config.health.checks if one.name in way.well_before),
         commit=snapshot.commit or "",
         stopped=frozenset(s for s, kept in by_service.items() if not any(one.is_running for one in kept)),
@@ -322,6 +327,29 @@ def _renamed(site: Site, snapshot: Snapshot) -> dict[str, str]:
         if one.service in snapshot.services
         and one.image_ref == keep_reference(snapshot.project, one.image_id)
         and one.config_hash != snapshot.of(one.service)[0].config_hash
+    }
+
+
+def _shapes(site: Site, snapshot: Snapshot) -> dict[str, Shape]:
+    """What remade containers must look like, by the model that lies in the backup. A backup from before it
+    held one, or one that is damaged, has none: then hashes and images speak alone."""
+    content = site.disk.read(f"{snapshot.directory}/docker-compose.yml") if snapshot.directory else None
+    try:
+        model = json.loads(content or b"null")
+    except ValueError:
+        return {}
+    if not isinstance(model, dict):
+        return {}
+    kinds: dict[str, Any] = {
+        k: model.get(k) or {} for k in ("services", "networks", "volumes", "configs", "secrets")
+    }
+    rendered = Rendered(snapshot.project, **kinds)
+    return {
+        service: replace(
+            shape_of(rendered, service, site.checkout.path), reference=snapshot.of(service)[0].image_ref
+        )
+        for service in snapshot.services
+        if service in rendered.services
     }
 
 
