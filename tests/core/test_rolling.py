@@ -1,0 +1,64 @@
+"""`deploy.update_config` as it is read, and when containers may stand side by side."""
+
+import pytest
+
+from dual_update.core.cluster import Container
+from dual_update.core.model import Rendered
+from dual_update.core.rolling import (
+    Rolling,
+    is_rolled_in_batches,
+    notes,
+    rolling_of,
+    why_not_beside,
+)
+
+RUNNING = tuple(
+    Container(str(n), f"shop-web-{n}", "web", n, "sha256:1", "web:1", "running") for n in range(1, 4)
+)
+
+
+def rendered(update: dict | None = None, **more: object) -> Rendered:
+    deploy = {"replicas": 3, **({"update_config": update} if update is not None else {})}
+    return Rendered("shop", services={"web": {"image": "web:1", "deploy": deploy, **more}})
+
+
+def test_what_the_file_says_is_read() -> None:
+    settings = {"order": "start-first", "parallelism": 2, "delay": "1m", "monitor": "5s",
+                "failure_action": "pause"}  # fmt: skip
+    assert rolling_of(rendered(settings).services["web"]) == Rolling(True, 2, 60.0, 5.0, "pause")
+    assert rolling_of({}) == Rolling(False, 1, 0.0, 0.0, "rollback")
+
+
+@pytest.mark.parametrize(
+    "model",
+    [
+        {"ports": [{"published": "80", "target": 80}]},
+        {"container_name": "web"},
+        {"network_mode": "host"},
+        {"networks": {"default": {"ipv4_address": "10.0.0.2"}}},
+        {"volumes": [{"type": "volume", "target": "/nameless"}]},
+    ],
+)
+def test_what_two_containers_cannot_share(model: dict) -> None:
+    assert why_not_beside("web", rendered(**model), RUNNING)
+    assert not why_not_beside("web", rendered(), RUNNING)
+
+
+def test_replicas_go_one_after_another_unless_all_at_once_is_asked() -> None:
+    assert is_rolled_in_batches("web", rendered(), RUNNING)
+    assert is_rolled_in_batches("web", rendered({"parallelism": 2}), RUNNING)
+    assert not is_rolled_in_batches("web", rendered({"parallelism": 0}), RUNNING)
+    assert not is_rolled_in_batches("web", rendered(), RUNNING[:1])
+
+
+def test_a_service_whose_container_is_shared_is_left_to_compose() -> None:
+    model = rendered()
+    shared = Rendered("shop", services={**model.services, "side": {"network_mode": "service:web"}})
+    assert not is_rolled_in_batches("web", shared, RUNNING)
+
+
+def test_the_plan_says_what_is_taken_otherwise() -> None:
+    said = notes("web", rendered({"failure_action": "pause"}), RUNNING)
+    assert said == ["web: failure_action pause is taken as rollback; nothing is left between old and new."]
+    asked = rendered({"order": "start-first"}, container_name="web")
+    assert "stopped first. It has a fixed name" in notes("web", asked, RUNNING)[0]
