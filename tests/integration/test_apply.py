@@ -177,7 +177,8 @@ def test_first_deployment_that_fails_leaves_nothing_but_volumes(world: World, im
     text = f"services:\n  web:\n    image: {images.ref('web:bad')}\n    volumes: ['kept:/v']\n"
     text += "volumes: {kept: {}}\n"
     cluster = world.repo({"compose.yml": text, ".github/dual-update.yml": FAST})
-    assert apply(cluster, code=1)["outcome"] == "rolled_back"
+    report = apply(cluster, code=1)
+    assert (report["outcome"], report["from"]) == ("rolled_back", None)
     assert cluster.containers() == []
     assert cluster.networks() == []
     assert len(cluster.volumes()) == 1

@@ -39,6 +39,11 @@ class Situation:
         return self.decision.base or self.current_commit
 
     @property
+    def came_from(self) -> str | None:
+        """The commit a report names as the one before; a first deployment comes from nothing."""
+        return None if self.is_first else self.deployed_commit
+
+    @property
     def is_first(self) -> bool:
         """Nothing of this project exists yet."""
         return self.observed.is_empty and self.old_project is None
