@@ -354,6 +354,18 @@ def test_old_runs_and_backups_go_the_newest_stay(store: SqliteStore) -> None:
     assert sorted(removed) == [str(made[runs[2]]), str(made[runs[3]])]
 
 
+def test_the_newest_good_run_and_what_tells_of_a_quarantine_are_never_pruned(store: SqliteStore) -> None:
+    outcomes = ["succeeded", "succeeded", "rolled_back", "rolled_back", "refused", "refused"]
+    for number, outcome in enumerate(outcomes):
+        store.begin({"run": f"run{number}", "cluster": "shop"})
+        store.backup_directory("shop", f"run{number}")
+        store.finish(f"run{number}", outcome, {})
+    store.quarantine("shop", "content", "it crashed", "run2")
+    removed = store.prune("shop", runs=1, backups=1)
+    assert [run["run"] for run in store.runs("shop")] == ["run5", "run2", "run1"]
+    assert sorted(path.rpartition("-")[2] for path in removed) == ["run0", "run3", "run4"]
+
+
 # --- locks
 
 HOLD = "with store.lock(sys.argv[2], 'apply of main', 0):\n    print('held', flush=True); time.sleep(60)\n"
