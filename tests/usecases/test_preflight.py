@@ -128,7 +128,7 @@ PORT = {"ports": [{"published": "8080", "target": 80, "protocol": "tcp"}]}
 
 
 def test_the_engines_own_listener_for_another_container_is_told_as_the_container() -> None:
-    host = Host({"0.0.0.0:8080/tcp": "c" * 64}, (Listener("0.0.0.0", 8080, "tcp"),))  # noqa: S104
+    host = Host({"0.0.0.0:8080/tcp": "c" * 64}, (Listener("0.0.0.0", 8080, "tcp"),))
     assert faults(host, PORT) == ["web: host port 8080/tcp is taken by container cccccccccccc."]
 
 
