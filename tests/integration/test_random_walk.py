@@ -110,6 +110,7 @@ def walk_on(world: World, examples: int, steps: int) -> None:
             suppress_health_check=list(HealthCheck),
         ),
     )
+    assert len(walk.arena.history()) > examples, "nothing was walked"
 
 
 def test_a_short_walk(world: World) -> None:
