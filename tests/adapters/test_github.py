@@ -1,6 +1,7 @@
 """The GitHub adapter against the fake: what it writes once, what it says when something is wrong."""
 
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,7 @@ NAME = "its-DeFine/shop"
 MARKER = "<!-- dual-update test -->"
 LABEL = Label("dual-update", "0e8a16", "Updates of a cluster")
 QUICK = Patience(
-    answer_seconds=2,
+    answer_seconds=20,
     rate_limit_seconds=0.5,
     pause_seconds=0.01,
     between_reads_seconds=0,
@@ -124,6 +125,14 @@ def test_an_environment_that_does_not_exist_protects_nothing(
     assert github.protection("missing") == Protection(False)
 
 
+def test_a_pull_request_is_edited_and_closed(server: FakeGitHub, github: PyGithubRepository) -> None:
+    server.repository(NAME).put("update/one", {"x": "y"})
+    number = github.open_pull(MARKER, "One", "text", "update/one", "main").number
+    assert github.edit_pull(number, title="Two", body="other").body == "other"
+    assert not github.edit_pull(number, is_open=False).is_open
+    assert [one.title for one in github.find_pulls("", "update/one")] == ["Two"]
+
+
 def test_a_dispatch_is_never_repeated(server: FakeGitHub, github: PyGithubRepository) -> None:
     github.dispatch("deploy.yml", "main", {"cluster": "shop"})
     server.faults.add(faults.bad_gateway(method="POST", path="/dispatches$", after=True))
@@ -154,6 +163,8 @@ def test_whatever_happens_to_the_write_there_is_one_issue(
     server: FakeGitHub, github: PyGithubRepository, fault: Fault
 ) -> None:
     server.faults.add(fault)
+    if fault.seconds:
+        github = PyGithubRepository(server.url, NAME, "a-token", patience=replace(QUICK, answer_seconds=2))
     number = opened(github)
     assert list(server.repository(NAME).issues) == [number] == [1]
 

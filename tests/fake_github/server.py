@@ -15,7 +15,15 @@ from tests.fake_github.calls import HANDLERS, Answer, Call, Failed
 from tests.fake_github.cut import REPO
 from tests.fake_github.faults import Fault, Faults
 from tests.fake_github.repository import Repository
-from tests.fake_github.spec import Asked, Operation, asked, faults_of_answer, faults_of_request, operation
+from tests.fake_github.spec import (
+    Asked,
+    Operation,
+    asked,
+    faults_of_answer,
+    faults_of_request,
+    openapi,
+    operation,
+)
 
 __all__ = ["FakeGitHub", "Request", "code", "conversation", "deploying"]
 
@@ -73,6 +81,7 @@ class FakeGitHub:
         return f"http://127.0.0.1:{self._server.server_address[1]}{self.prefix}"
 
     def __enter__(self) -> Self:
+        openapi()  # compiled before anyone waits for an answer
         self._thread.start()
         return self
 

@@ -22,6 +22,7 @@ from dual_update.usecases.announce import (
     body_of,
     close_done,
     issue_marker,
+    offer_pull,
     quietly,
     title_of,
 )
@@ -32,7 +33,7 @@ from tests.fake_github.server import FakeGitHub, Token
 
 NAME = "its-DeFine/shop"
 QUICK = Patience(
-    answer_seconds=2,
+    answer_seconds=20,
     rate_limit_seconds=0.2,
     pause_seconds=0.01,
     between_reads_seconds=0,
@@ -144,6 +145,50 @@ def test_a_pull_request_has_one_comment_which_follows(github: PyGithubRepository
     first = announce_on_pull(NEW_TAG, github, 1)
     assert announce_on_pull(decision(WEB, WEB, head="c" * 40), github, 1) == first
     assert [one["body"].count("Nothing to do") for one in repo.comments.values()] == [1]
+
+
+NEW_SERVICE = decision(WEB, {**WEB, "db": {"image": "db:1"}})
+
+
+def test_structural_changes_get_one_pull_request_which_follows(
+    server: FakeGitHub, github: PyGithubRepository, repo: Repository
+) -> None:
+    repo.put("feature", {"x": "y"})
+    issue = announce(NEW_SERVICE, github).issue
+    server.faults.add(faults.bad_gateway(method="POST", path="/pulls$", after=True))
+    pull = offer_pull(NEW_SERVICE, github, "feature", "main", issue)
+    assert pull is not None
+    assert pull.title == "shop: create db"
+    assert "Issue: #1" in pull.body
+    assert offer_pull(NEW_SERVICE, github, "feature", "main", issue) == pull
+    both = decision(WEB, {"web": {"image": "web:2"}, "db": {"image": "db:1"}}, head="c" * 40)
+    changed = offer_pull(both, github, "feature", "main", issue)
+    assert changed is not None
+    assert (changed.number, changed.title) == (pull.number, "shop: create db, roll web")
+    assert offer_pull(NEW_TAG, github, "feature", "main", issue) is None
+    assert [one["state"] for one in repo.pulls.values()] == ["closed"]
+    assert [one["body"].count("No longer needed") for one in repo.comments.values()] == [1]
+
+
+def test_images_alone_get_no_pull_request(github: PyGithubRepository, repo: Repository) -> None:
+    repo.put("feature", {"x": "y"})
+    assert offer_pull(NEW_TAG, github, "feature", "main") is None
+    assert repo.pulls == {}
+
+
+def test_a_pull_request_in_a_persons_words_is_left_so(github: PyGithubRepository, repo: Repository) -> None:
+    repo.put("feature", {"x": "y"})
+    theirs = github.open_pull("My words.", "Mine", "", "feature", "main")
+    assert offer_pull(NEW_SERVICE, github, "feature", "main") == theirs
+
+
+def test_a_repository_that_lets_actions_open_nothing_says_which_setting(
+    github: PyGithubRepository, repo: Repository
+) -> None:
+    repo.put("feature", {"x": "y"})
+    repo.may_create_pulls = False
+    with pytest.raises(DualUpdateError, match="Settings, Actions, General"):
+        offer_pull(NEW_SERVICE, github, "feature", "main")
 
 
 def test_a_strangers_issue_with_our_marker_is_left_alone(

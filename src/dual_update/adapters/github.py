@@ -185,6 +185,14 @@ class PyGithubRepository:
         body = {"title": title, "body": f"{marker}\n{text}", "head": head, "base": base}
         return self._make("/pulls", body, _pull, found)
 
+    def edit_pull(
+        self, number: int, *, title: str | None = None, body: str | None = None, is_open: bool | None = None
+    ) -> Pull:
+        state = None if is_open is None else "open" if is_open else "closed"
+        change = {"title": title, "body": body, "state": state}
+        change = {key: value for key, value in change.items() if value is not None}
+        return self._set("PATCH", f"/pulls/{number}", change, _pull)
+
     def pull(self, number: int) -> Pull:
         return self._read(self._get(f"/pulls/{number}"), _pull, f"/pulls/{number}")
 

@@ -13,7 +13,7 @@ from urllib.parse import quote
 from dual_update.core.decision import Decision
 from dual_update.core.errors import DualUpdateError
 from dual_update.core.report import concealed, github_wants, markdown
-from dual_update.usecases.github_ports import GitHub, Issue, Label
+from dual_update.usecases.github_ports import GitHub, Issue, Label, Pull
 
 LABEL = Label("dual-update", "1d76db", "What an update changes on a cluster")
 LONGEST_TITLE = 200
@@ -61,6 +61,37 @@ def announce_on_pull(decision: Decision, github: GitHub, number: int, footer: st
     if there[0].body != wanted:
         github.edit_comment(there[0].id, wanted)
     return there[0].url
+
+
+def offer_pull(
+    decision: Decision, github: GitHub, branch: str, into: str, issue: Issue | None = None, footer: str = ""
+) -> Pull | None:
+    """One pull request from a branch into the deploy branch, where the decision matrix asks for one.
+
+    A pull request that a person opened is left in their words. Ours follows the branch's newest commit, and
+    is closed with a word when the Decision no longer asks for it. None: there is none to speak of.
+    """
+    marker = f"<!-- dual-update pull {_name(decision.cluster)} -->"
+    standing = [one for one in github.find_pulls("", branch) if one.is_open and one.base == into]
+    ours = [one for one in standing if one.body.startswith(marker)]
+    if not github_wants(decision)["pull_request"]:
+        for one in ours:
+            word = (
+                "No longer needed: the branch's newest commit asks for no change that wants a pull request."
+            )
+            _say_once(github, one.number, "moot", word)
+            github.edit_pull(one.number, is_open=False)
+        return None
+    # No closing keyword: the issue is closed by the deploy that follows, not by the merge.
+    issues = f"Issue: #{issue.number}\n\n" if issue else ""
+    title, text = title_of(decision), body_of(decision, f"{issues}{footer}")
+    if not standing:
+        return github.open_pull(marker, title, text, branch, into)
+    pull = ours[0] if ours else standing[0]
+    wanted = f"{marker}\n{text}"
+    if ours and (pull.title, pull.body) != (title, wanted):
+        return github.edit_pull(pull.number, title=title, body=wanted)
+    return pull
 
 
 def close_done(decision: Decision, github: GitHub, word: str) -> tuple[int, ...]:

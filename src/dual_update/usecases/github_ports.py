@@ -109,10 +109,13 @@ class GitHub(Protocol):
 
     # Pull requests
     def find_pulls(self, marker: str, head: str) -> Sequence[Pull]:
-        """Our pull requests from this branch, open and closed, oldest first."""
+        """Pull requests from this branch whose text begins with this, open and closed, oldest first."""
         ...
 
     def open_pull(self, marker: str, title: str, text: str, head: str, base: str) -> Pull: ...
+    def edit_pull(
+        self, number: int, *, title: str | None = None, body: str | None = None, is_open: bool | None = None
+    ) -> Pull: ...
     def pull(self, number: int) -> Pull: ...
     def merge(self, number: int, head_commit: str) -> str:
         """Merge if its head is still this commit; the merge commit."""
