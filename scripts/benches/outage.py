@@ -26,6 +26,9 @@ sys.path[:0] = [str(ROOT), str(ROOT / "scripts")]
 
 BIG_BYTES = 100 * 1024 * 1024
 DEADLINE_SECONDS = 10
+ANSWER_SECONDS = 3.0
+"""A request that is not answered by then has failed."""
+
 TOOLS = ("ours", "up", "down-pull-up", "watchtower")
 SCENARIOS = ("image", "structure", "broken")
 
@@ -65,7 +68,7 @@ class Load:
         asked = time.monotonic()
         is_good = False
         try:
-            async with asyncio.timeout(1.0):
+            async with asyncio.timeout(ANSWER_SECONDS):
                 reader, writer = await asyncio.open_connection("127.0.0.1", port)
                 writer.write(b"GET / HTTP/1.0\r\n\r\n")
                 answer = await reader.read()
@@ -89,14 +92,11 @@ class Load:
         return max((b - a for a, b in itertools.pairwise(ends)), default=0.0)
 
     def answers_again(self, service: str, since: float) -> float | None:
-        """Seconds from the first failure until the answers stay good; None when they never do."""
-        mine = sorted((at, good) for at, name, good, _ in self.lines if name == service and at >= since)
-        bad = [at for at, good in mine if not good]
-        if not bad:
-            return 0.0
-        if not mine[-1][1]:
+        """Seconds without an answer before it came back; None where it gave none at the end."""
+        last = max(at for at, *_ in self.lines)
+        if not any(name == service and good and at > last - 3 for at, name, good, _ in self.lines):
             return None
-        return bad[-1] - bad[0]
+        return self.gap(service, since)
 
 
 class Bench:

@@ -93,7 +93,7 @@ def decide(sides: Sides, findings: Sequence[Finding]) -> Decision:
     by_service = _by_service(findings)
     names = sorted({*sides.before.services, *sides.after.services})
     services = {name: _service(name, sides, by_service.get(name, ())) for name in names}
-    services = _with_dependents(services, sides.after)
+    services = with_dependents(services, sides.after)
     return Decision(
         cluster=sides.cluster,
         base=sides.base,
@@ -218,7 +218,7 @@ _REPLACES: frozenset[Action] = frozenset({"poke", "roll", "recreate", "rebuild"}
 """Actions that end one container and begin another."""
 
 
-def _with_dependents(services: dict[str, ServiceDecision], after: Rendered) -> dict[str, ServiceDecision]:
+def with_dependents(services: dict[str, ServiceDecision], after: Rendered) -> dict[str, ServiceDecision]:
     """Services that cannot outlive a container of another service go with it.
 
     `network_mode`, `ipc` and `pid: service:X` and `volumes_from` name the very container; `links` and

@@ -183,7 +183,7 @@ def _replacing(situation: Situation, service: str) -> Step:
     elif one.action == "roll":
         cause = f"{cause} It is rolled: a poke cannot move a tag."
     undo = f"{service} returns to the image that ran before"
-    return Step(op, service, cause, undo, (service,), is_forced=one.action == "rebuild")  # type: ignore[arg-type]
+    return Step(op, service, cause, undo, (service,), is_forced=one.action in {"rebuild", "recreate"})  # type: ignore[arg-type]
 
 
 def _prepare(situation: Situation, services: Sequence[str]) -> list[Step]:

@@ -9,7 +9,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 
 from dual_update.core.cluster import Observed
-from dual_update.core.decision import Decision, ServiceDecision
+from dual_update.core.decision import Decision, ServiceDecision, with_dependents
 from dual_update.core.errors import DualUpdateError
 from dual_update.core.model import ImageRef, Rendered, image_of, is_built
 from dual_update.core.watchtower import Running, why_not_poke
@@ -111,7 +111,7 @@ def with_moved(decision: Decision, fresh: Freshness, rendered: Rendered) -> Deci
         update_type = "image_only" if update_type in {"none", "image_only"} else "mixed"
     return replace(
         decision,
-        services=services,
+        services=with_dependents(services, rendered) if fresh.moved else services,
         update_type=update_type,
         strategy={"none": "none", "image_only": "watchtower"}.get(update_type, "revamp"),
         warnings=(*decision.warnings, *fresh.warnings),
