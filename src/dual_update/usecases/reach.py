@@ -16,6 +16,8 @@ LOOK_SECONDS = 8.0
 """Longest that one question inside a container may take."""
 
 _NO_SUCH_PROGRAM = frozenset({126, 127})
+_ENDED_BY_TIMEOUT = frozenset({124, 143})
+"""What coreutils' and busybox' `timeout` say."""
 
 
 def reach(site: Site, observed: Observed, service: str, links: Sequence[Link]) -> list[Reading]:
@@ -68,13 +70,19 @@ def _is_wired(observed: Observed, container: Container, name: str) -> bool:
 
 
 def _connects(site: Site, container: Container, name: str, port: int) -> bool | None:
-    """Whether a connection is taken; None when nothing in the image can tell."""
-    try:
-        code, words = site.engine.execute(
-            container.id, ("nc", "-z", "-w", "2", name, str(port)), LOOK_SECONDS
-        )
-    except WorldError:
-        return None
-    if code in _NO_SUCH_PROGRAM or "usage" in words.lower() or "invalid option" in words.lower():
-        return None
-    return code == 0
+    """Whether a connection is taken; None when nothing in the image can tell.
+
+    Not every `nc` has `-z`. Without it a connection that lasts is ended by `timeout`: one that is refused,
+    or not taken within two seconds, ends by itself with code 1.
+    """
+    for command in (("nc", "-z", "-w", "2"), ("timeout", "4", "nc", "-w", "2")):
+        try:
+            code, words = site.engine.execute(container.id, (*command, name, str(port)), LOOK_SECONDS)
+        except WorldError:
+            continue
+        if code == 0 or code in _ENDED_BY_TIMEOUT:
+            return True
+        is_unknown = any(one in words.lower() for one in ("usage", "invalid option", "unrecognized option"))
+        if code not in _NO_SUCH_PROGRAM and not is_unknown:
+            return False
+    return None
