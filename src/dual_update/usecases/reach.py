@@ -1,8 +1,8 @@
 """Does a service find and reach the services it depends on: asked from inside its own container.
 
-What the image has is used: `getent` or `nslookup` for the name, `nc` for a port. Where it has none of
-them, the engine's own books are read instead (a shared network, and the name on it), and the reading
-says so: that proves the wiring, not the way.
+What the image has is used: `getent` or `nslookup` for the name, `nc` for a port that the file declares.
+Where it has none of them, the engine's own books are read instead (a shared network, and the name on it),
+and the reading says so: that proves the wiring, not the way.
 """
 
 from collections.abc import Sequence
