@@ -1,6 +1,7 @@
 """Files from a stranger's pull request: nothing outside of the tree is read, nothing is run, and it ends."""
 
 import os
+import re
 import resource
 import subprocess
 import sys
@@ -9,8 +10,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
-from dual_update.adapters import compose, references, sandbox
+from dual_update.adapters import compose, ignore, references, sandbox
 from dual_update.core.errors import UsageError
 from tests.repositories import Checkout
 
@@ -321,3 +324,38 @@ def test_without_the_kernels_help_paths_are_checked_before_compose_runs(content:
     else:
         with pytest.raises(UsageError):
             references.check(files, environment, "0" * 40)
+
+
+@given(
+    st.lists(st.sampled_from(["a", "b", "/", "*", "**/", "**", "?", "[ab]", "[^a]", "\\*", "."]), max_size=8),
+    st.text("ab/.*", max_size=10),
+)
+def test_ignore_patterns_with_many_stars_mean_the_same_as_those_with_few(parts: list[str], path: str) -> None:
+    steps = ignore._steps("".join(parts))
+    single = [
+        None if step in {ignore._ANY, ignore._BELOW, ignore._REST} else re.compile(step) for step in steps
+    ]
+    expected = re.fullmatch("".join(steps), path) is not None
+    assert ignore._walked(path, steps, single) == expected
+
+
+@pytest.mark.parametrize("pattern", ["**/" * 40 + "x", "*a" * 40 + "x", "**a" * 40 + "x"])
+def test_an_ignore_pattern_ends_in_time(pattern: str) -> None:
+    class OneFile:
+        commit = "0" * 40
+
+        def read(self, path: str) -> bytes:
+            return pattern.encode()
+
+        def list(self) -> list[str]:
+            return []
+
+    began = time.monotonic()
+    ignore.sent_to_build(OneFile(), "", None, ["a/" * 100 + "b", "a" * 1000])
+    assert time.monotonic() - began < 20
+
+
+@pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize("pattern", ["[[a]", "[a--b]", "[a&&b]", "[a||b]", "[a~~b]", "[\\]]", "[z-a]", "["])
+def test_an_ignore_set_is_only_a_set(pattern: str) -> None:
+    ignore._parsed(pattern)
