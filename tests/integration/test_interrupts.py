@@ -7,6 +7,8 @@ import subprocess
 import sys
 import threading
 import time
+from contextlib import suppress
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -110,7 +112,7 @@ def test_more_signals_do_not_disturb_the_way_back(world: World) -> None:
             while run is None:
                 run = store.unfinished(arena.cluster.project)
                 time.sleep(0.02)
-            eventually(lambda: any(e.op == "return" for e in store.journal(run["run"])), within_seconds=60)
+            eventually(lambda: any(e.op == "restore" for e in store.journal(run["run"])), within_seconds=60)
         for pid in pids():
             for _ in range(3):
                 os.kill(pid, signal.SIGINT)
@@ -120,8 +122,13 @@ def test_more_signals_do_not_disturb_the_way_back(world: World) -> None:
 
     def pids() -> list[int]:
         """Of the one process that was told to work on this tale."""
-        listed = subprocess.run(["ps", "-eo", "pid,args"], capture_output=True, text=True, check=True).stdout
-        return [int(one.split()[0]) for one in listed.splitlines() if f" {arena.tale} INT" in one]
+        found = []
+        for entry in Path("/proc").glob("[0-9]*"):
+            with suppress(OSError):
+                words = (entry / "cmdline").read_bytes().split(b"\0")
+                if str(arena.tale).encode() in words:
+                    found.append(int(entry.name))
+        return found
 
     thread = threading.Thread(target=insist, daemon=True)
     thread.start()
