@@ -19,7 +19,9 @@ from pathlib import Path
 
 import pytest
 
+from dual_update.usecases.quarantine import content, offered, with_images
 from dual_update.usecases.recover import lock_key
+from dual_update.usecases.situation import see
 from dual_update.wiring import Settings, open_site
 from tests.integration.shop import Model, Shop
 from tests.integration.world import Broom, Cluster, Images, Registry, World, sha256
@@ -323,7 +325,9 @@ def dockerfile_copies_what_is_not_there(shop: Shop) -> str:
 @fault(1, "web", "taken by container")
 def port_of_another_container(shop: Shop) -> str:
     port = shop.world.free_port()
-    shop.stranger(ports={"80/tcp": ("127.0.0.1", port)})
+    network = shop.world.engine.networks.create(f"{shop.cluster.project}-strangers")
+    shop.stack.callback(network.remove)
+    shop.stranger(ports={"80/tcp": ("127.0.0.1", port)}, network=network.name)
     return shop.wants({"ports": [f"{port}:80"]})
 
 
@@ -409,7 +413,7 @@ def address_outside_of_the_subnet(shop: Shop) -> str:
 
 @fault(1, "web", "name", "taken by container")
 def container_name_is_taken(shop: Shop) -> str:
-    name = shop.stranger(name=f"{shop.cluster.project}-taken")
+    name = shop.stranger(name=f"{shop.cluster.project}-taken", network_mode="none")
     return shop.wants({"container_name": name})
 
 
@@ -632,10 +636,10 @@ def volume_definition_changed(shop: Shop) -> str:
 def content_failed_before(shop: Shop) -> str:
     commit = shop.wants({"environment": {"A": "quarantined"}})
     with open_site(settings(shop), commit, lambda _: None) as (site, _):
-        from dual_update.usecases.apply import ApplyRequest, propose
-
-        decision = propose(site, ApplyRequest(commit, is_approved=True)).seen.situation.decision
-        site.store.quarantine(site.cluster, decision.fingerprint, "it burned.", "earlier")
+        seen = see(site, commit, "cluster")
+        name = content(site, seen)
+        for one in (name, with_images(name, offered(site, seen))):
+            site.store.quarantine(site.cluster, one, "it burned.", "earlier")
         shop.stack.callback(site.store.release, site.cluster)
     return commit
 
