@@ -18,8 +18,8 @@ LEAST_FREE_BYTES = 1024**3
 def examine(repo: Path, state: Path) -> list[dict[str, Any]]:
     """Every check by name: `good`, and in `detail` what was seen or what to do."""
     looks: Mapping[str, Callable[[], str]] = {
-        "git": lambda: check(["git", "--version"]).out.strip(),
-        "compose": lambda: check([binary(), "version", "--short"]).out.strip() + f" ({binary()})",
+        "git": _git,
+        "compose": _compose,
         "engine": _engine,
         "repository": lambda: _repository(repo),
         "state": lambda: _state(state),
@@ -32,6 +32,14 @@ def examine(repo: Path, state: Path) -> list[dict[str, Any]]:
         except DualUpdateError as error:
             findings.append({"name": name, "good": False, "detail": str(error).replace("\n", " ")})
     return findings
+
+
+def _git() -> str:
+    return check(["git", "--version"]).out.strip()
+
+
+def _compose() -> str:
+    return check([binary(), "version", "--short"]).out.strip() + f" ({binary()})"
 
 
 def _engine() -> str:

@@ -29,7 +29,7 @@ Deaf = Callable[[], AbstractContextManager[None]]
 
 @dataclass(frozen=True)
 class ApplyRequest:
-    """What to apply and who agreed: `is_approved` by `--auto`, `is_approved_by_person` by a reader of the plan."""
+    """What to apply and who agreed: `is_approved` by `--auto`, `is_approved_by_person` by one who read it."""
 
     ref: str
     scope: Scope = "cluster"
@@ -164,7 +164,7 @@ def _refuse(site: Site, proposal: Proposal, request: ApplyRequest) -> None:
 
 
 def _unchanged(site: Site, proposal: Proposal) -> RunReport:
-    """Nothing to do. Written down only when that is news: a cluster taken over, a commit that changes nothing."""
+    """Nothing to do. Written down when that is news: a cluster taken over, a commit that changes nothing."""
     situation = proposal.seen.situation
     report = RunReport(
         run=run_id(site.clock.now(), site.salt()),
