@@ -1,10 +1,8 @@
 """Config files: read with line numbers, checked against the shipped schemas, made into frozen values."""
 
-import difflib
 import json
 from collections.abc import Iterable, Iterator, Mapping
 from functools import cache
-from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
@@ -83,6 +81,8 @@ def parse_multi_cluster(content: bytes, where: str) -> MultiCluster:
 
 def schema(name: str) -> dict[str, Any]:
     """A schema that the package ships."""
+    from importlib.resources import files
+
     found: dict[str, Any] = json.loads(files("dual_update").joinpath("schemas", name).read_text("utf-8"))
     return found
 
@@ -204,6 +204,8 @@ def _sentence(error: Any) -> str:
 
 
 def _suggestion(word: str, known: Iterable[str]) -> str:
+    import difflib
+
     near = difflib.get_close_matches(word.lower()[:100], list(known), n=1, cutoff=0.6)
     return f" Did you mean {near[0]}?" if near else ""
 
