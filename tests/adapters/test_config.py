@@ -1,5 +1,6 @@
 """Config files: what is right becomes values; what is wrong is said with file, line, path and a way out."""
 
+import importlib.util
 import json
 from pathlib import Path
 
@@ -178,3 +179,30 @@ def test_the_commands(tmp_path: Path) -> None:
 @pytest.mark.parametrize("name", [config.CONFIG_SCHEMA, config.MULTI_CLUSTER_SCHEMA])
 def test_the_schemas_are_schemas(name: str) -> None:
     Draft202012Validator.check_schema(config.schema(name))
+
+
+def test_the_schema_tells_the_defaults_that_hold() -> None:
+    properties = config.schema(config.CONFIG_SCHEMA)["properties"]
+    health = config.schema(config.CONFIG_SCHEMA)["$defs"]["health"]["properties"]
+    told = {key: one["default"] for key, one in properties.items() if "default" in one}
+    assert told == {key: getattr(Config(), key) for key in told}
+    for key in ("settle_seconds", "deadline_seconds"):
+        assert health[key]["default"] == getattr(Health(), key)
+    for key, one in properties["retention"]["properties"].items():
+        assert one["default"] == getattr(Config().retention, key)
+
+
+def test_the_page_of_the_configuration_is_up_to_date() -> None:
+    path = Path(__file__).parents[2] / "scripts" / "configuration_doc.py"
+    spec = importlib.util.spec_from_file_location("configuration_doc", path)
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    assert module.TARGET.read_text() == module.document(), "run scripts/configuration_doc.py"
+
+
+def test_the_example_of_the_page_is_right() -> None:
+    page = (Path(__file__).parents[2] / "docs" / "configuration.md").read_text()
+    example = page.partition("```yaml\n")[2].partition("```")[0]
+    assert len(config.parse(example.encode(), "page").health.checks) == 2
