@@ -56,8 +56,14 @@ def engine(
     with tempfile.TemporaryDirectory(prefix="e") as folder, socket.socket(socket.AF_UNIX) as listener:
         listener.bind(f"{folder}/docker.sock")
         listener.listen()
-        threading.Thread(target=serve, daemon=True).start()
-        yield f"unix://{folder}/docker.sock"
+        acceptor = threading.Thread(target=serve, daemon=True)
+        acceptor.start()
+        try:
+            yield f"unix://{folder}/docker.sock"
+        finally:
+            # Closing alone leaves accept() asleep on a number that the next socket of this process gets.
+            listener.shutdown(socket.SHUT_RDWR)
+            acceptor.join()
 
 
 @pytest.mark.parametrize("version", [False, True], ids=["silent at once", "silent after its version"])

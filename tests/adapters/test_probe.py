@@ -29,8 +29,14 @@ def server(answer: Callable[[socket.socket], None]) -> Iterator[int]:
             answer(connection)
 
     with socket.create_server(("127.0.0.1", 0)) as listener:
-        threading.Thread(target=serve, daemon=True).start()
-        yield listener.getsockname()[1]
+        acceptor = threading.Thread(target=serve, daemon=True)
+        acceptor.start()
+        try:
+            yield listener.getsockname()[1]
+        finally:
+            # Closing alone leaves accept() asleep on a number that the next socket of this process gets.
+            listener.shutdown(socket.SHUT_RDWR)
+            acceptor.join()
 
 
 def says(content: bytes) -> Callable[[socket.socket], None]:
