@@ -1,6 +1,7 @@
 """Whatever kills the deployer, and whenever: the cluster ends as it was or as wanted, and nobody has to help.
 
-CI strikes at moments spread over every flow; `scripts/bench kill --count 0` strikes at all of them.
+Every run of the tests strikes at moments of the image lane; the marker `sweep` at moments spread over
+every flow; `scripts/bench kill --count 0` at all of them.
 """
 
 import itertools
@@ -25,7 +26,12 @@ def chosen(every: list[str], acts: list[dict], count: int) -> list[str]:
     return picked + order.sample(others, count - len(picked))
 
 
-@pytest.mark.parametrize("flow", FLOWS)
+IN_CI = ("image",)
+
+
+@pytest.mark.parametrize(
+    "flow", [one if one in IN_CI else pytest.param(one, marks=pytest.mark.sweep) for one in FLOWS]
+)
 def test_a_killed_deployer_leaves_old_or_new(world: World, flow: str) -> None:
     arena = Arena(world, flow)
     acts = arena.acts()
@@ -41,6 +47,7 @@ def test_a_killed_deployer_leaves_old_or_new(world: World, flow: str) -> None:
     assert any(one.has_struck for one in ended), ended
 
 
+@pytest.mark.sweep
 def test_recovery_is_killed_at_each_of_its_own_steps(world: World) -> None:
     """The recovery of a recovery of a recovery: each blow hits one act further than the one before."""
     arena = Arena(world, "revamp")
