@@ -236,10 +236,16 @@ def deaf() -> Iterator[None]:
 
 
 def interrupt_on_termination() -> None:
-    """Let SIGTERM and SIGHUP ask for a rollback as Ctrl-C does."""
+    """Let SIGINT, SIGTERM and SIGHUP ask for a rollback.
+
+    SIGINT too, though Python does so by itself: whoever is started in the background of a script
+    inherits it ignored, and a runner's cancel would go unheard. An ignored SIGHUP is `nohup`'s wish.
+    """
 
     def interrupt(*_: object) -> None:
         raise KeyboardInterrupt
 
-    for number in (signal.SIGTERM, signal.SIGHUP):
+    for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, interrupt)
+    if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:
+        signal.signal(signal.SIGHUP, interrupt)
