@@ -29,6 +29,7 @@ from tests.integration.world import Cluster, Container, World
 PAIRS_IN_CHAIN = 5
 CHAINS_IN_CI = 12  # times five pairs: 60 in CI, 2,000 in a sweep
 CHAINS_IN_SWEEP = 400
+CHAINS_IN_CHUNK = 2
 AT_ONCE = 4
 
 BLIND = frozenset(
@@ -202,13 +203,13 @@ def test_compose_does_what_was_foretold(world: World) -> None:
 @pytest.mark.sweep
 @pytest.mark.timeout(0)
 def test_sweep(world: World) -> None:
-    """The full size, in chunks of ten chains. ORACLE_STATE names a file that remembers which are done."""
+    """The full size, in chunks of two chains. ORACLE_STATE names a file that remembers which are done."""
     if not os.environ.get("ORACLE_STATE"):
         pytest.skip("give a file in ORACLE_STATE: the sweep takes an hour and goes on where it ended")
     state = Path(os.environ["ORACLE_STATE"])
     done = json.loads(state.read_text()) if state.exists() else {"chunks": 0, "pairs": 0, "services": 0}
-    while done["chunks"] * 10 < CHAINS_IN_SWEEP:
-        tally = examine(world, range(1000 + done["chunks"], 1000 + done["chunks"] + AT_ONCE), 10)
+    while done["chunks"] * CHAINS_IN_CHUNK < CHAINS_IN_SWEEP:
+        tally = examine(world, range(1000 + done["chunks"], 1000 + done["chunks"] + AT_ONCE), CHAINS_IN_CHUNK)
         done = {
             "chunks": done["chunks"] + AT_ONCE,
             "pairs": done["pairs"] + tally.pairs,
