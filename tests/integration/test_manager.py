@@ -19,6 +19,7 @@ def shop(world: World) -> Cluster:
     return world.repo(
         {
             "compose.yml": f"services: {{web: {{image: '{web}'}}}}\n",
+            "other.yml": f"services: {{web: {{image: '{web}'}}}}\n",
             ".github/dual-update.yml": "health: {settle_seconds: 0.2, deadline_seconds: 15}\n",
         }
     )
