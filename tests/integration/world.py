@@ -32,7 +32,10 @@ import docker.errors
 import httpx
 
 LABEL = "dual-update.test"
-SESSION = os.environ.get("DUAL_UPDATE_TEST_SESSION") or f"t{os.getpid()}x{secrets.token_hex(3)}"
+WORKER = os.environ.get("PYTEST_XDIST_WORKER", "")
+SESSION = (os.environ.get("DUAL_UPDATE_TEST_SESSION") or f"t{os.getpid()}x{secrets.token_hex(3)}") + WORKER
+"""Whose things these are: of this run of the tests, and of this worker where several run at once."""
+
 PREFIX = f"du-{SESSION}-"
 PROJECT_LABEL = "com.docker.compose.project"
 
@@ -54,8 +57,9 @@ _taken: set[int] = set()
 
 def free_port() -> int:
     """A port that nobody listens on, never given twice, and not one that the kernel hands to clients."""
+    first = 20000 + 2000 * (int(WORKER.removeprefix("gw") or 0) % 5)  # workers do not meet
     while True:
-        port = random.randint(20000, 29999)
+        port = random.randrange(first, first + 2000)
         with socket.socket() as probe:
             if port not in _taken and probe.connect_ex(("127.0.0.1", port)) != 0:
                 _taken.add(port)
@@ -614,9 +618,10 @@ class Broom:
         """Removes it, again if something came up meanwhile; says what was there at first."""
         found = left = self.leftovers(is_meant)
         api = self.engine.api
-        for _ in range(3):
+        for attempt in range(8):
             if not left:
                 break
+            time.sleep(0.25 * attempt)
             with ThreadPoolExecutor(8) as pool:
                 list(
                     pool.map(
@@ -624,11 +629,27 @@ class Broom:
                     )
                 )
             for name in left.networks:
+                if attempt > 1:
+                    self._set_free(name)
                 gone(api.remove_network, name)
             for name in left.volumes:
                 gone(api.remove_volume, name, force=True)
             left = self.leftovers(is_meant)
         return found
+
+    def _set_free(self, network: str) -> None:
+        """Lets go of endpoints whose container died while it was being attached: the engine forgets them."""
+        try:
+            held = self.engine.api.inspect_network(network)["Containers"]
+        except docker.errors.NotFound:
+            return
+        for endpoint in held.values():
+            gone(
+                self.engine.api.disconnect_container_from_network,
+                endpoint["Name"],
+                net_id=network,
+                force=True,
+            )
 
     def sweep_images(self) -> None:
         """Every image of this session, under whatever tags it has by now."""
@@ -636,12 +657,12 @@ class Broom:
             gone(self.engine.api.remove_image, image["Id"], force=True)
 
 
-def gone(remove: Callable[..., Any], name: str, **options: bool) -> None:
-    """Removes something that may be gone, or on its way out, already."""
+def gone(remove: Callable[..., Any], name: str, **options: bool | str) -> None:
+    """Removes something that may be gone, or on its way out; what stays is found at the next look."""
     try:
         remove(name, **options)
     except docker.errors.APIError as error:
-        if error.status_code not in (404, 409):
+        if error.status_code not in (403, 404, 409):  # 403: a network that a dying container still holds
             raise
 
 
