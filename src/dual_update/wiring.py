@@ -145,7 +145,8 @@ def open_site(
 
         def compose(name: str, files: tuple[str, ...]) -> "ComposeCli":
             directory = root / (files[0].rpartition("/")[0] if files else project.directory)
-            return ComposeCli(directory, [str(root / file) for file in files], name)
+            paths = [str(root / file) for file in files]
+            return ComposeCli(directory, paths, name, set_free=engine.set_free)
 
         site = Site(
             cluster=settings.cluster or config.cluster or _cluster_of(repository, project, store, commit),

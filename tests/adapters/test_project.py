@@ -119,3 +119,33 @@ def test_nothing_to_pull_or_build_asks_nobody(tmp_path: Path, monkeypatch: pytes
     workshop.pull(model, ["a", "b", "c"])
     with pytest.raises(StepFailed, match=r"Pulling d \(app:1\) failed"):
         workshop.pull(Rendered("shop", {"d": {"image": "app:1"}}), ["d"])
+
+
+def test_a_network_that_the_engine_holds_is_set_free_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Compose passes on the engine's refusal to remove a network; what was forgotten on it is let go of."""
+    compose = tmp_path / "compose"
+    compose.write_text(
+        "#!/bin/sh\n"
+        f"echo called >>{tmp_path}/calls\n"
+        f"[ -e {tmp_path}/free ] && exit 0\n"
+        "echo 'Error response from daemon: error while removing network: network shop_front id 0abc1"
+        " has active endpoints' >&2\nexit 1\n"
+    )
+    compose.chmod(0o755)
+    monkeypatch.setattr("dual_update.adapters.project.binary", lambda: str(compose))
+    asked: list[str] = []
+
+    def helps(name: str) -> None:
+        asked.append(name)
+        (tmp_path / "free").touch()
+
+    ComposeCli(tmp_path, ["compose.yaml"], "shop", set_free=helps).up()
+    assert asked == ["shop_front"]
+    assert (tmp_path / "calls").read_text() == "called\n" * 2
+
+    (tmp_path / "free").unlink()
+    with pytest.raises(StepFailed, match="has active endpoints"):  # once more is enough
+        ComposeCli(tmp_path, ["compose.yaml"], "shop", set_free=asked.append).up()
+    assert asked == ["shop_front"] * 2

@@ -11,7 +11,7 @@ from dual_update.adapters.git import GitRepository
 from dual_update.adapters.project import ComposeCli, ComposeWorkshop
 from dual_update.core.errors import StepFailed, Timeout, WorldError
 from dual_update.core.model import Rendered
-from tests.integration.world import LABEL, PREFIX, SESSION, Cluster, World
+from tests.integration.world import LABEL, PREFIX, SESSION, Cluster, World, eventually
 
 FROM_SCRATCH = f"FROM scratch\nLABEL {LABEL}={SESSION}\n"
 
@@ -105,8 +105,8 @@ def test_nameless_data_is_carried_to_the_next_container(world: World, engine_ada
     cluster = world.repo({"compose.yaml": f"services:\n  web:\n    image: {image.ref}\n"})
     start(cluster)
     (web,) = engine_adapter.observe(cluster.project).of("web")
+    eventually(lambda: engine_adapter.read_file(web.id, "/data/marker"), what="the container writes its marker")
     marker = engine_adapter.read_file(web.id, "/data/marker")
-    assert marker
     engine_adapter.stop(web.id)
     engine_adapter.remove(web.id)
     bearer = engine_adapter.carry(cluster.project, "web", 1, image.id, web.anonymous_volumes)

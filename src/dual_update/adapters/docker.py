@@ -210,8 +210,24 @@ class DockerEngine:
     def remove_network(self, name: str) -> None:
         from docker.errors import NotFound
 
+        self.set_free(name)
         with self._asked(f"remove network {name}") as api, suppress(NotFound):
             api.remove_network(name)
+
+    def set_free(self, network: str) -> None:
+        """Let go of endpoints on a network whose container is gone or does not run.
+
+        An engine that is asked to stop a container while it still attaches it forgets such an endpoint;
+        nothing but force removes it, and the network could never be made anew. What runs stays connected.
+        """
+        from docker.errors import APIError, NotFound
+
+        with self._asked(f"look at the endpoints of network {network}") as api, suppress(NotFound):
+            for holder, endpoint in (api.inspect_network(network).get("Containers") or {}).items():
+                facts = self._inspect(api, holder)
+                if facts is None or not facts["State"]["Running"]:
+                    with suppress(APIError):  # it may have gone by itself
+                        api.disconnect_container_from_network(endpoint["Name"], network, force=True)
 
     def carry(
         self, project: str, service: str, number: int, image_id: str, volumes: Mapping[str, str]

@@ -47,6 +47,8 @@ _ABOUT = re.compile(r"^(?:Container\s+)?\S+\s+(?=Error )(?:Error (?!response))?"
 """What stands before the reason where compose reports the progress of one thing."""
 
 _ENDED = re.compile(r"^\S+\s+(?:Interrupted|Pulling|Building|Built|Pulled)\s*$")
+_HELD_NETWORK = re.compile(r"network (?P<name>\S+) id [0-9a-f]+ has active endpoints")
+"""What compose passes on from an engine that will not remove a network. Source: libnetwork, `errors.go`."""
 _QUIET = frozenset({"Running", "Waiting", "Healthy", "Exited"})
 """What compose says in a dry run of containers that it leaves alone or only looks at."""
 
@@ -57,7 +59,8 @@ class ComposeCli:
     """Compose on one project. Fits the port ComposeProject.
 
     `directory` is the project's directory in the checkout, `files` its compose files, in order; relative
-    ones are taken from `directory`. `extra_files` come last, so they win.
+    ones are taken from `directory`. `extra_files` come last, so they win. `set_free` lets go of endpoints
+    that the engine forgot on a network, which would keep compose from making that network anew.
     """
 
     def __init__(
@@ -68,11 +71,13 @@ class ComposeCli:
         *,
         extra_files: Sequence[str] = (),
         timeout_seconds: float = UP_SECONDS,
+        set_free: Callable[[str], None] | None = None,
     ) -> None:
         self._directory = Path(os.path.abspath(directory))  # noqa: PTH100  compose keeps symbolic links too
         self._files = [str(self._directory / one) for one in (*files, *extra_files)]
         self._project = project
         self._timeout_seconds = timeout_seconds
+        self._set_free = set_free
 
     def up(
         self,
@@ -100,6 +105,10 @@ class ComposeCli:
         what = f"compose up {' '.join(services)}".rstrip()
         try:
             result = self._run("up", *_UP, *options, *services)
+            held = _HELD_NETWORK.search(result.err) if result.code != 0 else None
+            if held and self._set_free is not None:
+                self._set_free(held["name"])
+                result = self._run("up", *_UP, *options, *services)
         except Timeout as error:
             raise StepFailed(
                 f"`{what}` of {self._project} did not end within {self._timeout_seconds:g} seconds."
