@@ -105,7 +105,7 @@ def test_nameless_data_is_carried_to_the_next_container(world: World, engine_ada
     cluster = world.repo({"compose.yaml": f"services:\n  web:\n    image: {image.ref}\n"})
     start(cluster)
     (web,) = engine_adapter.observe(cluster.project).of("web")
-    eventually(lambda: engine_adapter.read_file(web.id, "/data/marker"), what="the container writes its marker")
+    eventually(lambda: engine_adapter.read_file(web.id, "/data/marker"), what="the marker is written")
     marker = engine_adapter.read_file(web.id, "/data/marker")
     engine_adapter.stop(web.id)
     engine_adapter.remove(web.id)
