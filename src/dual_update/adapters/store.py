@@ -1,6 +1,7 @@
 """Memory on the cluster's host: SQLite for runs, journal and quarantine; directories for backups; locks.
 
-    STATE/state.sqlite3                              runs, journal, quarantine
+    STATE/state.sqlite3                              runs, journal, quarantine, the service's notes, outbox
+    STATE/state.sqlite3.schema-N.TIME                what it was before a newer version changed its tables
     STATE/ballast                                    space for the journal when the disk is full
     STATE/locks/HASH.lock                            one per key, held by flock, with who holds it inside
     STATE/clusters/CLUSTER/backups/TIME-RUN/         a run's backup
@@ -8,54 +9,39 @@
 
 A write has returned when it is on disk (write-ahead log, synchronous=FULL). Everything is private to its
 owner, or to its group where the state directory was made writable for one.
+
+For a service that answers while something is written: open one SqliteStore to write and another to read.
+Each has one connection and one lock of its own, and a reader never waits for a writer.
+
+    store.history   pages of runs, counts for figures and metrics     (usecases/memory_ports.py, History)
+    store.notes     deliveries, pauses, checks, approvals, health      (Notes)
+    store.outbox    messages to send                                   (Outbox)
 """
 
-import fcntl
-import getpass
 import hashlib
 import json
 import os
 import re
 import shutil
-import socket
 import sqlite3
-import stat
 import threading
-import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, TypeVar
 
-from dual_update.core.errors import DualUpdateError, NotNow, Timeout, WorldError
+from dual_update.adapters.store_database import BALLAST_BYTES, DATABASE, Database, on_disk, sync
+from dual_update.adapters.store_history import SqliteHistory
+from dual_update.adapters.store_locks import held
+from dual_update.adapters.store_notes import SqliteNotes
+from dual_update.adapters.store_outbox import SqliteOutbox
+from dual_update.core.errors import WorldError
 from dual_update.usecases.ports import Entry, Json
 
-DATABASE = "state.sqlite3"
-BUSY_SECONDS = 30.0
-"""Longest wait for another process that writes."""
-
-BALLAST_BYTES = 4 * 1024 * 1024
-"""Space that is given up when the disk is full: some 300 changes."""
-
-LONGEST_PAUSE_SECONDS = 0.5
-"""Between two attempts at a lock."""
+__all__ = ["BALLAST_BYTES", "DATABASE", "SqliteStore", "default_state_directory"]
 
 T = TypeVar("T")
-
-_MIGRATIONS: tuple[tuple[str, ...], ...] = (
-    (
-        "CREATE TABLE runs (seq INTEGER PRIMARY KEY AUTOINCREMENT, run TEXT NOT NULL UNIQUE,"
-        " cluster TEXT NOT NULL, outcome TEXT, record TEXT NOT NULL)",
-        "CREATE INDEX runs_of_cluster ON runs (cluster, seq)",
-        "CREATE TABLE journal (seq INTEGER PRIMARY KEY AUTOINCREMENT, run TEXT NOT NULL, op TEXT NOT NULL,"
-        " target TEXT NOT NULL, phase TEXT NOT NULL, at TEXT NOT NULL, detail TEXT NOT NULL)",
-        "CREATE INDEX journal_of_run ON journal (run, seq)",
-        "CREATE TABLE quarantine (cluster TEXT NOT NULL, fingerprint TEXT NOT NULL, reason TEXT NOT NULL,"
-        " run TEXT NOT NULL, at TEXT NOT NULL, PRIMARY KEY (cluster, fingerprint))",
-    ),
-)
-"""Statements that lead from each schema version to the next; `PRAGMA user_version` counts them."""
 
 
 def default_state_directory() -> Path:
@@ -73,9 +59,10 @@ class SqliteStore:
 
     def __init__(self, directory: str | Path) -> None:
         self._directory = Path(directory)
-        self._connection: sqlite3.Connection | None = None
-        self._owner = 0
-        self._one_user = threading.RLock()
+        self._database = Database(self._directory)
+        self.history = SqliteHistory(self._database)
+        self.notes = SqliteNotes(self._database)
+        self.outbox = SqliteOutbox(self._database)
 
     def __enter__(self) -> "SqliteStore":
         return self
@@ -85,16 +72,13 @@ class SqliteStore:
 
     def close(self) -> None:
         """Close the database. A closed store opens it anew when asked again."""
-        with self._one_user:
-            if self._connection is not None and self._owner == os.getpid():
-                self._connection.close()
-            self._connection = None
+        self._database.close()
 
     # --- runs and their journal
 
     def begin(self, record: Json) -> None:
         run = str(record["run"])
-        self._put_ballast()
+        self._database.put_ballast()
 
         def change(database: sqlite3.Connection) -> None:
             if self._record(database, run) is not None:
@@ -151,7 +135,14 @@ class SqliteStore:
         return tuple(_load(row[0]) for row in rows)
 
     def clusters(self) -> tuple[str, ...]:
-        return tuple(row[0] for row in self._read("SELECT DISTINCT cluster FROM runs ORDER BY cluster", ()))
+        """In order. Each name is looked up from the one before: a name costs one step, not its runs."""
+        rows = self._read(
+            "WITH RECURSIVE names (name) AS (SELECT min(cluster) FROM runs UNION ALL"
+            " SELECT (SELECT min(cluster) FROM runs WHERE cluster > name) FROM names WHERE name IS NOT NULL)"
+            " SELECT name FROM names WHERE name IS NOT NULL",
+            (),
+        )
+        return tuple(row[0] for row in rows)
 
     # --- quarantine
 
@@ -198,16 +189,16 @@ class SqliteStore:
         directory = self._backup_of(cluster, run)
         if directory is None:
             raise WorldError(f"There is no backup of run {run} in {self._backups(cluster)}.")
-        with _on_disk(f"seal the backup {directory}"):
+        with on_disk(f"seal the backup {directory}"):
             for folder, _, names in os.walk(directory, topdown=False):
                 for name in names:
-                    _sync(Path(folder) / name)
-                _sync(Path(folder))
+                    sync(Path(folder) / name)
+                sync(Path(folder))
             aside = directory.parent / f".latest-{os.getpid()}-{threading.get_ident()}"
             aside.unlink(missing_ok=True)
             aside.symlink_to(directory.name)
             aside.replace(directory.parent / "latest")
-            _sync(directory.parent)
+            sync(directory.parent)
 
     def prune(self, cluster: str, *, runs: int, backups: int) -> tuple[str, ...]:
         """Forget all but the newest finished runs and remove all but the newest backups of a cluster.
@@ -231,7 +222,7 @@ class SqliteStore:
 
         self._change(f"forget old runs of {cluster}", change)
         folder = self._backups(cluster)
-        with _on_disk(f"remove old backups in {folder}"):
+        with on_disk(f"remove old backups in {folder}"):
             if not folder.is_dir():
                 return ()
             kept.add((folder / "latest").resolve())
@@ -251,7 +242,7 @@ class SqliteStore:
 
     def _good_and_quarantined(self, cluster: str) -> Sequence[str]:
         good = self._read(
-            "SELECT run FROM runs WHERE cluster = ? AND outcome IN ('succeeded', 'unchanged')"
+            "SELECT run FROM history WHERE cluster = ? AND outcome IN ('succeeded', 'unchanged')"
             " ORDER BY seq DESC LIMIT 1",
             (cluster,),
         )
@@ -280,70 +271,25 @@ class SqliteStore:
         folder = self._directory / "locks"
         self._make(folder)
         path = folder / f"{hashlib.sha256(key.encode()).hexdigest()[:32]}.lock"
-        with _on_disk(f"open the lock {path}"):
-            handle = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, self._file_mode())
-            self._share(path)
+        with on_disk(f"open the lock {path}"):
+            handle = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, self._database.file_mode())
+            self._database.share(path)
         try:
-            _wait_for(handle, wait_seconds)
-            with suppress(OSError):  # on a full disk it holds all the same
-                _say_who(handle, why)
-            try:
+            with held(handle, why, wait_seconds):
                 yield
-            finally:
-                with suppress(OSError):
-                    os.ftruncate(handle, 0)
         finally:
             os.close(handle)
 
     # --- the database
 
     def _change(self, what: str, change: Callable[[sqlite3.Connection], T]) -> T:
-        """One transaction. On a full disk it is tried once more without the ballast."""
-        with self._one_user, self._explained(what):
-            try:
-                return self._transact(change)
-            except sqlite3.OperationalError as error:
-                if "full" not in str(error) or not self._ballast.exists():
-                    raise
-                self._forget()
-                self._ballast.unlink(missing_ok=True)
-                return self._transact(change)
-
-    def _transact(self, change: Callable[[sqlite3.Connection], T]) -> T:
-        database = self._open()
-        database.execute("BEGIN IMMEDIATE")
-        try:
-            result = change(database)
-            database.execute("COMMIT")
-        except BaseException:
-            if database.in_transaction:
-                database.execute("ROLLBACK")
-            raise
-        return result
-
-    @property
-    def _ballast(self) -> Path:
-        return self._directory / "ballast"
-
-    def _put_ballast(self) -> None:
-        """Set space aside: the way back must be journaled also when a pull has filled the disk."""
-        with suppress(OSError):
-            if self._ballast.exists():
-                return
-            self._make(self._directory)
-            handle = os.open(self._ballast, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, self._file_mode())
-            try:
-                os.posix_fallocate(handle, 0, BALLAST_BYTES)
-            except OSError:
-                self._ballast.unlink(missing_ok=True)
-                raise
-            finally:
-                os.close(handle)
-            self._share(self._ballast)
+        return self._database.change(what, change)
 
     def _read(self, query: str, values: tuple[Any, ...]) -> list[tuple[Any, ...]]:
-        with self._one_user, self._explained("read"):
-            return self._open().execute(query, values).fetchall()
+        return self._database.read(query, values)
+
+    def _make(self, directory: Path) -> None:
+        self._database.make(directory)
 
     def _record(self, database: sqlite3.Connection, run: str) -> dict[str, Any] | None:
         row = database.execute("SELECT record FROM runs WHERE run = ?", (run,)).fetchone()
@@ -352,193 +298,8 @@ class SqliteStore:
     def _update(self, database: sqlite3.Connection, run: str, fields: Json) -> None:
         record = self._record(database, run)
         if record is None:
-            raise WorldError(f"There is no run {run} in {self._path}.")
+            raise WorldError(f"There is no run {run} in {self._database.path}.")
         database.execute("UPDATE runs SET record = ? WHERE run = ?", (_dump({**record, **fields}), run))
-
-    @property
-    def _path(self) -> Path:
-        return self._directory / DATABASE
-
-    def _open(self) -> sqlite3.Connection:
-        if self._connection is not None and self._owner == os.getpid():
-            return self._connection
-        self._make(self._directory)
-        is_new = not self._path.exists()
-        if is_new:  # made by us and not by SQLite, for its mode; the log beside it inherits that
-            with suppress(FileExistsError):
-                os.close(os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_EXCL, self._file_mode()))
-            self._share(self._path)
-        connection = sqlite3.connect(
-            self._path, timeout=BUSY_SECONDS, isolation_level=None, check_same_thread=False
-        )
-        try:
-            connection.execute("PRAGMA journal_mode = WAL")
-            connection.execute("PRAGMA synchronous = FULL")
-            self._migrate(connection)
-        except BaseException:
-            connection.close()
-            raise
-        if is_new:
-            _sync(self._directory)
-        self._connection, self._owner = connection, os.getpid()
-        return connection
-
-    def _migrate(self, connection: sqlite3.Connection) -> None:
-        def version() -> int:
-            return int(connection.execute("PRAGMA user_version").fetchone()[0])
-
-        if version() == len(_MIGRATIONS):
-            return
-        connection.execute("BEGIN IMMEDIATE")  # others may be about to do the same
-        try:
-            if version() > len(_MIGRATIONS):
-                raise WorldError(
-                    f"{self._path} was written by a newer dual-update (schema {version()},"
-                    f" this one knows {len(_MIGRATIONS)}).",
-                    hint="Update dual-update on this host.",
-                )
-            for statements in _MIGRATIONS[version() :]:
-                for statement in statements:
-                    connection.execute(statement)
-            connection.execute(f"PRAGMA user_version = {len(_MIGRATIONS)}")
-            connection.execute("COMMIT")
-        except BaseException:
-            if connection.in_transaction:
-                connection.execute("ROLLBACK")
-            raise
-
-    @contextmanager
-    def _explained(self, what: str) -> Iterator[None]:
-        """SQLite's errors as sentences."""
-        try:
-            yield
-        except DualUpdateError:
-            raise
-        except sqlite3.Error as error:
-            self._forget()
-            raise self._sentence(what, error) from error
-        except OSError as error:
-            raise WorldError(f"{self._path} cannot be used: {error.strerror or error}.") from error
-
-    def _forget(self) -> None:
-        """A connection that failed is not trusted again."""
-        if self._connection is not None:
-            with suppress(sqlite3.Error):
-                self._connection.close()
-            self._connection = None
-
-    def _sentence(self, what: str, error: sqlite3.Error) -> WorldError:
-        words = str(error)
-        if "locked" in words or "busy" in words:
-            return Timeout(
-                f"Could not {what}: another process kept {self._path} for {BUSY_SECONDS:g} seconds."
-            )
-        if "full" in words:
-            return WorldError(
-                f"Could not {what}: no space is left on the disk of {self._path}.", hint="Free some space."
-            )
-        if isinstance(error, sqlite3.OperationalError) and ("readonly" in words or "unable to open" in words):
-            return WorldError(
-                f"Could not {what}: {self._path} cannot be opened for writing.",
-                hint="Run as its owner, or name another folder with DUAL_UPDATE_STATE_DIR.",
-            )
-        if isinstance(error, sqlite3.OperationalError):
-            return WorldError(f"Could not {what} in {self._path}: {words}.")
-        return WorldError(
-            f"{self._path} is damaged: {words}.",
-            hint="Move it away together with its -wal and -shm. History and quarantine start anew; clusters"
-            " and backups are not touched.",
-        )
-
-    # --- modes
-
-    def _is_shared(self) -> bool:
-        """Was the state directory made writable for its group, as an installer does."""
-        with suppress(OSError):
-            return bool(self._directory.stat().st_mode & stat.S_IWGRP)
-        return False
-
-    def _file_mode(self) -> int:
-        return 0o660 if self._is_shared() else 0o600
-
-    def _share(self, path: Path) -> None:
-        """Give what we made the group's mode in spite of the umask; what is another's stays as it is."""
-        if self._is_shared():
-            with suppress(OSError):
-                path.chmod(0o2770 if path.is_dir() else 0o660)
-
-    def _make(self, directory: Path) -> None:
-        """Make a directory and what is missing above it, each with the mode that it is to have."""
-        with _on_disk(f"make the folder {directory}"):
-            if directory.is_dir():
-                return
-            if directory != self._directory:
-                self._make(directory.parent)
-            else:
-                directory.parent.mkdir(parents=True, exist_ok=True)
-            directory.mkdir(mode=0o700, exist_ok=True)
-            self._share(directory)
-            _sync(directory.parent)
-
-
-def _wait_for(handle: int, wait_seconds: float) -> None:
-    end = time.monotonic() + wait_seconds
-    pause = 0.02
-    while not _take(handle):
-        left = end - time.monotonic()
-        if left <= 0:
-            raise NotNow(
-                f"The cluster is being updated {_holder(handle)}.", hint="Wait, or give --wait SECONDS."
-            )
-        time.sleep(min(pause, left))
-        pause = min(pause * 2, LONGEST_PAUSE_SECONDS)
-
-
-def _take(handle: int) -> bool:
-    try:
-        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return False
-    return True
-
-
-def _say_who(handle: int, why: str) -> None:
-    who = {"user": _user(), "pid": os.getpid(), "host": socket.gethostname(), "since": _now(), "why": why}
-    os.ftruncate(handle, 0)
-    os.pwrite(handle, json.dumps(who).encode(), 0)
-
-
-def _holder(handle: int) -> str:
-    try:
-        who: Mapping[str, Any] = json.loads(os.pread(handle, 4096, 0))
-        return f"by {who['user']} (process {who['pid']}) on {who['host']} since {who['since']} ({who['why']})"
-    except (ValueError, KeyError, TypeError):
-        return "by a process that has just begun"
-
-
-def _user() -> str:
-    try:
-        return getpass.getuser()
-    except (KeyError, OSError):  # a container's user may have no name
-        return str(os.geteuid())
-
-
-@contextmanager
-def _on_disk(what: str) -> Iterator[None]:
-    try:
-        yield
-    except OSError as error:
-        raise WorldError(f"Could not {what}: {error.strerror or error}.") from error
-
-
-def _sync(path: Path) -> None:
-    if path.is_symlink():
-        return
-    handle = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
 
 
 def _path_name(name: str) -> str:
