@@ -5,7 +5,7 @@ from typing import Any
 from urllib.parse import quote
 
 from tests.fake_github.calls import Answer, Call, Failed, answers
-from tests.fake_github.conversation import changed_file
+from tests.fake_github.conversation import changed_file, commits_of, seen
 from tests.fake_github.repository import Repository
 from tests.fake_github.spec import filled
 
@@ -83,7 +83,7 @@ def get_branch(call: Call) -> Answer:
             "name": name,
             "commit": _commit_view(repo, sha),
             "_links": {"html": f"{repo.html_url}/tree/{name}", "self": url},
-            "protected": name in repo.protected,
+            "protected": name in repo.protected or bool(repo.rulesets.get(name)),
             "protection": {"enabled": name in repo.protected},
             "protection_url": f"{url}/protection",
         },
@@ -100,9 +100,37 @@ def get_protection(call: Call) -> Answer:
 @answers("GET", "/commits/{commit_sha}/pulls")
 def pulls_of_commit(call: Call) -> Answer:
     sha = _commit(call, call.values["commit_sha"])
+    repo = call.repo
+    tip = repo.commit_of(repo.default_branch)
+    is_in = tip is not None and repo.contains(tip, sha)
+    listed = []
+    for pull in (seen(repo, one) for one in repo.pulls.values()):
+        if pull["merged"]:
+            has = sha in (pull["merge_commit_sha"], *repo.brought[pull["number"]])
+        else:
+            has = not is_in and sha in commits_of(repo, pull)
+        listed += [pull] if has else []
+    return Answer(200, repo.shown(listed))
+
+
+@answers("GET", "/commits/{commit_sha}/branches-where-head")
+def branches_where_head(call: Call) -> Answer:
+    repo, sha = call.repo, _commit(call, call.values["commit_sha"])
+    lines = repo.git("for-each-ref", "--format=%(refname:lstrip=2) %(objectname)", "refs/heads").splitlines()
+    names = [name for name, tip in (line.rsplit(" ", 1) for line in lines) if tip == sha]
+    url = f"{repo.url}/commits/{sha}"
     return Answer(
-        200, [p for p in call.repo.pulls.values() if sha in (p["merge_commit_sha"], p["head"]["sha"])]
+        200,
+        [
+            {"name": name, "commit": {"sha": sha, "url": url}, "protected": name in repo.protected}
+            for name in names
+        ],
     )
+
+
+@answers("GET", "/rules/branches/{branch}")
+def rules_of_branch(call: Call) -> Answer:
+    return Answer(200, call.repo.rulesets.get(call.values["branch"], []))
 
 
 @answers("GET", "/compare/{basehead}")
@@ -115,6 +143,9 @@ def compare(call: Call) -> Answer:
         raise Failed(404, f"No common ancestor between {first} and {second}.")
     ahead = repo.git("rev-list", "--reverse", f"{base}..{head}").split()
     behind = repo.git("rev-list", f"{head}..{base}").split()
+    # Without `page`, the newest 250 come at once; with it, the oldest first, page by page.
+    size, page = min(int(call.query.get("per_page", 250)), 250), int(call.query.get("page", 1))
+    first_shown = (page - 1) * size
     words = {(True, True): "diverged", (True, False): "ahead", (False, True): "behind"}
     files = repo.git("diff", "--no-renames", "--raw", "--abbrev=40", common, head).splitlines()
     given = {
@@ -124,8 +155,8 @@ def compare(call: Call) -> Answer:
         "total_commits": len(ahead),
         "base_commit": _commit_view(repo, base),
         "merge_base_commit": _commit_view(repo, common),
-        "commits": [_commit_view(repo, sha) for sha in ahead[:250]],
-        "files": [changed_file(repo, line) for line in files[:300]],
+        "commits": [_commit_view(repo, sha) for sha in ahead[first_shown : first_shown + size]],
+        "files": [changed_file(repo, line) for line in files[:300]] if page == 1 else [],
     }
     return Answer(200, filled("commit-comparison", given, repo.host))
 

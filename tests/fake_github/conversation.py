@@ -93,7 +93,7 @@ def list_issues(call: Call) -> Answer:
         listed = [one for one in listed if "pull_request" in one]
     if call.query.get("direction") == "asc":
         listed.reverse()
-    return Answer(200, listed)
+    return Answer(200, call.repo.shown(listed))
 
 
 @answers("POST", "/issues")
@@ -141,7 +141,9 @@ def _edit(call: Call, thing: dict[str, Any]) -> None:
 def list_comments(call: Call) -> Answer:
     _found(call.repo.issues, call.number("issue_number"))
     url = f"{call.repo.url}/issues/{call.number('issue_number')}"
-    return Answer(200, [one for one in call.repo.comments.values() if one["issue_url"] == url])
+    return Answer(
+        200, call.repo.shown([one for one in call.repo.comments.values() if one["issue_url"] == url])
+    )
 
 
 @answers("POST", "/issues/{issue_number}/comments")
@@ -235,16 +237,27 @@ def _side(repo: Repository, branch: str, sha: str) -> dict[str, Any]:
     }
 
 
-def _seen(repo: Repository, pull: dict[str, Any]) -> dict[str, Any]:
+def seen(repo: Repository, pull: dict[str, Any]) -> dict[str, Any]:
     """The pull request as it is now: its branches may have moved since it was opened."""
     head, base = repo.commit_of(pull["head"]["ref"]), repo.commit_of(pull["base"]["ref"])
-    if pull["state"] == "open" and head and base:
+    issue = repo.issues[pull["number"]]
+    if pull["state"] == "open" and head and base and repo.contains(base, head):
+        # Someone pushed it into the base by hand: GitHub calls that merged, too. Emptied, it is closed.
+        issue.update(state="closed", closed_at=repo.now())
+        if repo.contains(base, pull["head"]["sha"]):
+            repo.brought[pull["number"]] = commits_of(repo, pull)
+            pull.update(merged=True, merged_at=repo.now(), merge_commit_sha=base)
+    elif pull["state"] == "open" and head and base:
         pull["head"]["sha"], pull["base"]["sha"] = head, base
         pull["mergeable"] = repo.merged(base, head, "test") is not None
         pull["mergeable_state"] = "clean" if pull["mergeable"] else "dirty"
-    issue = repo.issues[pull["number"]]
     pull.update({key: issue[key] for key in ("title", "body", "state", "closed_at", "labels", "updated_at")})
     return pull
+
+
+def commits_of(repo: Repository, pull: dict[str, Any]) -> frozenset[str]:
+    """The commits that a pull request brings."""
+    return frozenset(repo.git("rev-list", f"{pull['base']['sha']}..{pull['head']['sha']}").split())
 
 
 @answers("GET", "/pulls")
@@ -252,12 +265,12 @@ def list_pulls(call: Call) -> Answer:
     wanted, head, base = (call.query.get(key, "") for key in ("state", "head", "base"))
     listed = [
         pull
-        for pull in (_seen(call.repo, one) for one in reversed(call.repo.pulls.values()))
+        for pull in (seen(call.repo, one) for one in reversed(call.repo.pulls.values()))
         if (wanted or "open") in ("all", pull["state"])
         and (":" not in head or head == pull["head"]["label"])
         and (not base or base == pull["base"]["ref"])
     ]
-    return Answer(200, listed)
+    return Answer(200, call.repo.shown(listed))
 
 
 @answers("POST", "/pulls")
@@ -306,12 +319,12 @@ def open_pull(call: Call) -> Answer:
         merge_commit_sha=None,
         merged_at=None,
     )
-    return Answer(201, _seen(repo, repo.pulls[number]))
+    return Answer(201, seen(repo, repo.pulls[number]))
 
 
 @answers("GET", "/pulls/{pull_number}")
 def get_pull(call: Call) -> Answer:
-    return Answer(200, _seen(call.repo, _found(call.repo.pulls, call.number("pull_number"))))
+    return Answer(200, seen(call.repo, _found(call.repo.pulls, call.number("pull_number"))))
 
 
 @answers("PATCH", "/pulls/{pull_number}")
@@ -322,10 +335,15 @@ def edit_pull(call: Call) -> Answer:
         raise invalid(
             "PullRequest", "state", "custom", "state cannot be changed. The pull request is merged."
         )
+    is_opened = call.body.get("state") == "open" and pull["state"] == "closed"
+    tip = call.repo.commit_of(pull["head"]["ref"])
+    if is_opened and (tip is None or not call.repo.contains(tip, pull["head"]["sha"])):
+        message = "state cannot be changed. The branch was force-pushed or deleted."
+        raise invalid("PullRequest", "state", "custom", message)
     _edit(call, call.repo.issues[pull["number"]])
     if "base" in call.body:
         pull["base"] = _side(call.repo, call.body["base"], str(call.repo.commit_of(call.body["base"])))
-    return Answer(200, _seen(call.repo, pull))
+    return Answer(200, seen(call.repo, pull))
 
 
 @answers("GET", "/pulls/{pull_number}/files")
@@ -360,7 +378,7 @@ def is_merged(call: Call) -> Answer:
 def merge_pull(call: Call) -> Answer:
     """`merge` and `squash`; a rebase merge is refused, as where a repository does not allow it."""
     repo = call.repo
-    pull = _seen(repo, _found(repo.pulls, call.number("pull_number")))
+    pull = seen(repo, _found(repo.pulls, call.number("pull_number")))
     how = call.body.get("merge_method") or "merge"
     if pull["state"] != "open" or not pull["mergeable"]:
         raise Failed(405, "Pull Request is not mergeable")
@@ -369,6 +387,7 @@ def merge_pull(call: Call) -> Answer:
     if call.body.get("sha") and call.body["sha"] != pull["head"]["sha"]:
         raise Failed(409, "Head branch was modified. Review and try the merge again.")
     base, head = pull["base"]["sha"], pull["head"]["sha"]
+    repo.brought[pull["number"]] = commits_of(repo, pull)
     new = repo.merged(base, head, call.body.get("commit_title") or f"Merge pull request #{pull['number']}")
     assert new is not None
     if how == "squash":
@@ -377,7 +396,7 @@ def merge_pull(call: Call) -> Answer:
     repo.tick()
     repo.issues[pull["number"]].update(state="closed", closed_at=repo.now())
     pull.update(merged=True, merged_at=repo.now(), merge_commit_sha=new, merged_by=repo.user(call.login))
-    _seen(repo, pull)
+    seen(repo, pull)
     return Answer(200, {"merged": True, "message": "Pull Request successfully merged", "sha": new})
 
 

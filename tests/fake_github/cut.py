@@ -23,6 +23,7 @@ OPERATIONS: Mapping[str, tuple[str, ...]] = {
     REPO: ("get",),
     f"{REPO}/branches/{{branch}}": ("get",),
     f"{REPO}/branches/{{branch}}/protection": ("get",),
+    f"{REPO}/commits/{{commit_sha}}/branches-where-head": ("get",),
     f"{REPO}/commits/{{commit_sha}}/pulls": ("get",),
     f"{REPO}/commits/{{ref}}/status": ("get",),
     f"{REPO}/compare/{{basehead}}": ("get",),
@@ -55,6 +56,7 @@ OPERATIONS: Mapping[str, tuple[str, ...]] = {
     f"{REPO}/pulls/{{pull_number}}/files": ("get",),
     f"{REPO}/pulls/{{pull_number}}/merge": ("get", "put"),
     f"{REPO}/pulls/{{pull_number}}/reviews": ("get", "post"),
+    f"{REPO}/rules/branches/{{branch}}": ("get",),
     f"{REPO}/statuses/{{sha}}": ("post",),
 }
 

@@ -25,7 +25,8 @@ def list_deployments(call: Call) -> Answer:
         keys = ("sha", "ref", "task", "environment")
         return all(call.query.get(key, "none") in ("none", one[key]) for key in keys)
 
-    return Answer(200, [one for one in reversed(call.repo.deployments.values()) if fits(one)])
+    listed = [one for one in reversed(call.repo.deployments.values()) if fits(one)]
+    return Answer(200, call.repo.shown(listed))
 
 
 @answers("POST", "/deployments")
@@ -67,7 +68,7 @@ def get_deployment(call: Call) -> Answer:
 @answers("GET", "/deployments/{deployment_id}/statuses")
 def list_deployment_statuses(call: Call) -> Answer:
     deployment = _deployment(call)
-    return Answer(200, call.repo.deployment_statuses.get(deployment["id"], [])[::-1])
+    return Answer(200, call.repo.shown(call.repo.deployment_statuses.get(deployment["id"], [])[::-1]))
 
 
 @answers("POST", "/deployments/{deployment_id}/statuses")

@@ -17,7 +17,11 @@ IDENTITY = {
 
 @dataclass
 class Repository:
-    """`has_issues` and `may_create_pulls` are the two settings that users forget."""
+    """`has_issues` and `may_create_pulls` are the two settings that users forget.
+
+    `brought` are the commits of merged pull requests. What is made shows in lists only after `lag` of them
+    have been read without it, as on GitHub for a moment.
+    """
 
     name: str
     git_dir: Path
@@ -35,7 +39,11 @@ class Repository:
     statuses: dict[str, list[dict[str, Any]]] = field(default_factory=dict)
     environments: dict[str, dict[str, Any]] = field(default_factory=dict)
     protected: dict[str, dict[str, Any]] = field(default_factory=dict)
+    rulesets: dict[str, list[dict[str, Any]]] = field(default_factory=dict)
     dispatches: list[dict[str, Any]] = field(default_factory=list)
+    brought: dict[int, frozenset[str]] = field(default_factory=dict)
+    lag: int = 0
+    young: dict[int, int] = field(default_factory=dict)
     ticks: int = 0
 
     def __post_init__(self) -> None:
@@ -66,9 +74,20 @@ class Repository:
     def made(self, schema: str, /, **given: Any) -> dict[str, Any]:
         """A thing as GitHub describes it, with an id and times."""
         tick = self.tick()
+        self.young[tick] = self.lag
         now = self.now()
         given = {"id": tick, "node_id": f"N_{tick}", "created_at": now, "updated_at": now, **given}
         return filled(schema, given, self.host)
+
+    def shown(self, listed: list[dict[str, Any]]) -> list[dict[str, Any]]:
+        """A list without what is too young for it."""
+        hidden = {one["id"] for one in listed if self.young.get(one["id"], 0) > 0}
+        for number in hidden:
+            self.young[number] -= 1
+        return [one for one in listed if one["id"] not in hidden]
+
+    def contains(self, commit: str, ancestor: str) -> bool:
+        return not self.git("rev-list", "--max-count=1", f"{commit}..{ancestor}")
 
     def user(self, login: str) -> dict[str, Any]:
         kind = "Bot" if login.endswith("[bot]") else "User"

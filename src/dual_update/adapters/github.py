@@ -1,25 +1,18 @@
-"""GitHub's REST API through PyGithub: its authentication, pauses and retries, but answers read here.
+"""One repository on GitHub, through its REST API: issues, pull requests, deployments, statuses, dispatches.
 
-PyGithub's objects take any answer for a success: a redirected POST or a web page becomes an issue without
-a number. So its requester is used below them, and status, type and content of every answer are looked at.
-Reads are retried by GithubRetry. A write is sent once; when nobody knows whether it arrived (a 5xx, a
-time-out, a lost connection), what it makes is looked for before it is sent again. The token is in one header
-and nowhere else: no message, log or representation holds it.
+What is asked of its history is in github_history.py, of its files and branches in github_code.py; how it is
+asked in github_requests.py.
 """
 
-import json
-import re
-import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any, NoReturn, TypeVar
-from urllib.parse import quote, urlencode, urlsplit
+from collections.abc import Mapping, Sequence
+from typing import Any
+from urllib.parse import quote
 
-import requests
-from github import Auth, Github, GithubException, GithubRetry
-from requests.exceptions import ChunkedEncodingError, RetryError
-
-from dual_update.core.errors import Timeout, UsageError, WorldError
+from dual_update.adapters import github_answers as answers
+from dual_update.adapters.github_code import CodeOfRepository
+from dual_update.adapters.github_history import HistoryOfRepository
+from dual_update.adapters.github_requests import Invalid, NotThere, Patience, Unknown
+from dual_update.core.errors import WorldError
 from dual_update.usecases.github_ports import (
     Comment,
     CommitState,
@@ -27,89 +20,32 @@ from dual_update.usecases.github_ports import (
     DeploymentState,
     Issue,
     Label,
-    Protection,
     Pull,
     Reason,
 )
 
-T = TypeVar("T")
+__all__ = ["Patience", "PyGithubRepository"]
+
 TASK = "dual-update"
-API_VERSION = "2022-11-28"
 LONGEST_DESCRIPTION = 140
 """Characters that GitHub takes in the description of a commit's or a deployment's status."""
 
 LONGEST_LOOK = 3
 """Pages of a hundred open issues that are searched for a marker whose label was taken off."""
 
-TRUSTED = frozenset({"OWNER", "MEMBER", "COLLABORATOR"})
 
-
-@dataclass(frozen=True)
-class Patience:
-    """How long GitHub is waited for, in seconds. `tries` counts the sendings of one write."""
-
-    answer_seconds: int = 15
-    rate_limit_seconds: float = 60.0
-    pause_seconds: float = 2.0
-    between_reads_seconds: float = 0.25
-    between_writes_seconds: float = 1.0
-    reads: int = 3
-    tries: int = 3
-
-
-class PyGithubRepository:
+class PyGithubRepository(HistoryOfRepository, CodeOfRepository):
     """One repository by name. `base_url` is as GITHUB_API_URL gives it; an enterprise's ends in `/api/v3`."""
-
-    def __init__(
-        self,
-        base_url: str,
-        repository: str,
-        token: str,
-        *,
-        patience: Patience = Patience(),
-    ) -> None:
-        if not re.fullmatch(r"[A-Za-z0-9_.-]+/[A-Za-z0-9_.-]+", repository):
-            raise UsageError("The repository is not of the form OWNER/NAME; set GITHUB_REPOSITORY.")
-        if urlsplit(base_url).scheme not in ("http", "https") or not urlsplit(base_url).hostname:
-            raise UsageError("GITHUB_API_URL must begin with https:// and name a host.")
-        if not token.strip() or not token.strip().isascii() or not token.strip().isprintable():
-            raise UsageError("The GitHub token is empty or holds what no token does; give github-token.")
-        self._name, self._token, self._patience = repository, token.strip(), patience
-        self._base = base_url.rstrip("/")
-        self._github = Github(
-            auth=Auth.Token(self._token),
-            base_url=self._base,
-            timeout=patience.answer_seconds,
-            retry=_Reads(
-                longest_wait_seconds=patience.rate_limit_seconds,
-                total=patience.reads,
-                backoff_factor=patience.pause_seconds / 4,
-                allowed_methods=frozenset({"GET", "HEAD"}),
-                max_rate_limit_wait=patience.rate_limit_seconds,
-                secondary_rate_wait=patience.rate_limit_seconds,
-            ),
-            seconds_between_requests=patience.between_reads_seconds,
-            seconds_between_writes=patience.between_writes_seconds,
-            user_agent="dual-update",
-            api_version=API_VERSION,
-        )
-
-    def __repr__(self) -> str:
-        return f"PyGithubRepository({self._base!r}, {self._name!r})"
-
-    @property
-    def repository(self) -> str:
-        return self._name
 
     # Conversation
 
     def find_issues(self, marker: str, label: str) -> Sequence[Issue]:
         """The label finds them in one page; where it was taken off, the newest open issues are searched."""
         listed = list(self._pages("/issues", state="all", labels=label))
-        found = [_issue(one) for one in listed if _is_ours(one, marker)]
+        found = [answers.issue(one) for one in listed if answers.is_ours(one, marker)]
         if not found:
             newest = self._pages("/issues", most=LONGEST_LOOK, state="open")
-            found = [_issue(one) for one in newest if _is_ours(one, marker)]
+            found = [answers.issue(one) for one in newest if answers.is_ours(one, marker)]
         return sorted(found, key=lambda one: one.number)
 
     def open_issue(self, marker: str, title: str, text: str, labels: Sequence[Label]) -> Issue:
@@ -121,7 +57,7 @@ class PyGithubRepository:
         def found() -> Issue | None:
             return next((one for one in self.find_issues(marker, names[0]) if one.is_open), None)
 
-        return self._make("/issues", body, _issue, found)
+        return self._make("/issues", body, answers.issue, found)
 
     def edit_issue(
         self,
@@ -137,20 +73,20 @@ class PyGithubRepository:
             change["state"] = "open" if is_open else "closed"
             change["state_reason"] = "reopened" if is_open else reason
         change = {key: value for key, value in change.items() if value is not None}
-        return self._set("PATCH", f"/issues/{number}", change, _issue)
+        return self._set("PATCH", f"/issues/{number}", change, answers.issue)
 
     def find_comments(self, number: int, marker: str) -> Sequence[Comment]:
         listed = self._pages(f"/issues/{number}/comments")
-        return [_comment(one) for one in listed if _is_ours(one, marker)]
+        return [answers.comment(one) for one in listed if answers.is_ours(one, marker)]
 
     def comment(self, number: int, marker: str, text: str) -> Comment:
         def found() -> Comment | None:
             return next(iter(self.find_comments(number, marker)), None)
 
-        return self._make(f"/issues/{number}/comments", {"body": f"{marker}\n{text}"}, _comment, found)
+        return self._make(f"/issues/{number}/comments", {"body": f"{marker}\n{text}"}, answers.comment, found)
 
     def edit_comment(self, comment: int, body: str) -> Comment:
-        return self._set("PATCH", f"/issues/comments/{comment}", {"body": body}, _comment)
+        return self._set("PATCH", f"/issues/comments/{comment}", {"body": body}, answers.comment)
 
     def _ensure(self, label: Label) -> None:
         """Make a label that is missing; two that make it at once both have it."""
@@ -159,14 +95,14 @@ class PyGithubRepository:
         def found() -> str | None:
             try:
                 return str(self._get(path)["name"])
-            except _NotThere:
+            except NotThere:
                 return None
 
         if found() is None:
             body = {"name": label.name, "color": label.color, "description": label.description[:100]}
             try:
                 self._make("/labels", body, lambda one: str(one["name"]), found)
-            except _Invalid:
+            except Invalid:
                 if found() is None:
                     raise
 
@@ -175,7 +111,9 @@ class PyGithubRepository:
     def find_pulls(self, marker: str, head: str) -> Sequence[Pull]:
         owner = self._name.partition("/")[0]
         listed = self._pages("/pulls", state="all", head=f"{owner}:{head}")
-        ours = [_pull(one) for one in listed if _is_ours(one, marker) and one["head"]["ref"] == head]
+        ours = [
+            answers.pull(one) for one in listed if answers.is_ours(one, marker) and one["head"]["ref"] == head
+        ]
         return sorted(ours, key=lambda one: one.number)
 
     def open_pull(self, marker: str, title: str, text: str, head: str, base: str) -> Pull:
@@ -183,7 +121,7 @@ class PyGithubRepository:
             return next((one for one in self.find_pulls(marker, head) if one.is_open), None)
 
         body = {"title": title, "body": f"{marker}\n{text}", "head": head, "base": base}
-        return self._make("/pulls", body, _pull, found)
+        return self._make("/pulls", body, answers.pull, found)
 
     def edit_pull(
         self, number: int, *, title: str | None = None, body: str | None = None, is_open: bool | None = None
@@ -191,10 +129,10 @@ class PyGithubRepository:
         state = None if is_open is None else "open" if is_open else "closed"
         change = {"title": title, "body": body, "state": state}
         change = {key: value for key, value in change.items() if value is not None}
-        return self._set("PATCH", f"/pulls/{number}", change, _pull)
+        return self._set("PATCH", f"/pulls/{number}", change, answers.pull)
 
     def pull(self, number: int) -> Pull:
-        return self._read(self._get(f"/pulls/{number}"), _pull, f"/pulls/{number}")
+        return self._read(self._get(f"/pulls/{number}"), answers.pull, f"/pulls/{number}")
 
     def merge(self, number: int, head_commit: str) -> str:
         """A merge whose answer was lost is seen at the pull request itself."""
@@ -203,7 +141,7 @@ class PyGithubRepository:
             try:
                 answer = self._send("PUT", path, {"sha": head_commit, "merge_method": "merge"})
                 return self._read(answer, lambda one: str(one["sha"]), path)
-            except _Unknown as unknown:
+            except Unknown as unknown:
                 self._pause(attempt)
                 now = self.pull(number)
                 if now.is_merged and now.merge_commit:
@@ -214,7 +152,7 @@ class PyGithubRepository:
     # What runs, and what is known of a commit
 
     def find_deployments(self, cluster: str) -> Sequence[Deployment]:
-        listed = (_deployment(one) for one in self._pages("/deployments", task=TASK))
+        listed = (answers.deployment(one) for one in self._pages("/deployments", task=TASK))
         return [one for one in listed if one.cluster == cluster]
 
     def deployment_state(self, deployment: int) -> str:
@@ -234,7 +172,7 @@ class PyGithubRepository:
             "payload": {"cluster": cluster, "run": run},
             "environment": environment,
         }
-        return self._make("/deployments", body, _deployment, found)
+        return self._make("/deployments", body, answers.deployment, found)
 
     def set_deployment_state(
         self, deployment: int, state: DeploymentState, description: str, url: str = ""
@@ -264,309 +202,17 @@ class PyGithubRepository:
         body.update({"target_url": url} if url else {})
         self._make(f"/statuses/{commit}", body, lambda one: int(one["id"]), found)
 
-    def protection(self, environment: str) -> Protection:
-        try:
-            answer = self._get(f"/environments/{quote(environment, safe='')}")
-        except _NotThere:
-            return Protection(does_exist=False)
-        rules = answer.get("protection_rules") or []
-        return Protection(
-            does_exist=True,
-            has_reviewers=any(
-                rule.get("type") == "required_reviewers" and rule.get("reviewers") for rule in rules
-            ),
-            wait_minutes=max((int(rule.get("wait_timer") or 0) for rule in rules), default=0),
-        )
+    def status(self, commit: str, context: str) -> tuple[str, str]:
+        statuses = self._get(f"/commits/{commit}/status", per_page="100")["statuses"]
+        same = [one for one in statuses if one["context"] == context]
+        return (str(same[0]["state"]), str(same[0]["description"] or "")) if same else ("", "")
 
     def dispatch(self, workflow: str, ref: str, inputs: Mapping[str, Any]) -> None:
         path = f"/actions/workflows/{quote(workflow, safe='')}/dispatches"
         try:
             self._send("POST", path, {"ref": ref, "inputs": dict(inputs)})
-        except _Unknown as unknown:
+        except Unknown as unknown:
             raise WorldError(
                 f"{unknown.message} The workflow {workflow} may have been started or not.",
                 hint="Look at the Actions tab before starting it again.",
             ) from None
-
-    # Asking
-
-    def _make(
-        self, path: str, body: Mapping[str, Any], read: Callable[[Any], T], found: Callable[[], T | None]
-    ) -> T:
-        """Send what makes something once; when nobody knows whether it arrived, look before sending again."""
-        last: _Unknown | None = None
-        for attempt in range(self._patience.tries):
-            if last is not None:
-                self._pause(attempt)
-                there = found()
-                if there is not None:
-                    return there
-            try:
-                return self._read(self._send("POST", path, body), read, path)
-            except _Unknown as unknown:
-                last = unknown
-        self._pause(self._patience.tries)
-        there = found()
-        if there is not None:
-            return there
-        assert last is not None
-        raise last
-
-    def _set(self, method: str, path: str, body: Mapping[str, Any], read: Callable[[Any], T]) -> T:
-        """Send what sets something: the same twice is the same, so it may be repeated as it is."""
-        for attempt in range(self._patience.tries):
-            try:
-                return self._read(self._send(method, path, body), read, path)
-            except _Unknown as unknown:
-                last = unknown
-                self._pause(attempt + 1)
-        raise last
-
-    def _pause(self, attempt: int) -> None:
-        """Lists lag behind writes a little: what was written must have time to show."""
-        time.sleep(self._patience.pause_seconds * attempt)
-
-    def _get(self, path: str, **query: str) -> Any:
-        return self._send("GET", f"{path}?{urlencode(query)}" if query else path, None)
-
-    def _pages(self, path: str, *, most: int = 20, **query: str) -> Iterator[Any]:
-        """Everything in a list, a hundred at a time, `most` pages at most."""
-        for page in range(1, most + 1):
-            listed = self._get(path, **query, per_page="100", page=str(page))
-            if not isinstance(listed, list):
-                raise self._error(_Unreadable, f"GitHub's answer to GET {path} is no list.")
-            yield from listed
-            if len(listed) < 100:
-                return
-
-    def _read(self, answer: Any, read: Callable[[Any], T], path: str) -> T:
-        """What the answer holds; one without it is no success, whatever its status says."""
-        try:
-            return read(answer)
-        except (KeyError, TypeError, ValueError):
-            raise self._error(_Unknown, f"GitHub's answer for {path} lacks what it must hold.") from None
-
-    def _send(self, method: str, path: str, body: Mapping[str, Any] | None) -> Any:
-        """One request; the JSON of a good answer, None for an empty one. Raises WorldError and its kin."""
-        url = f"/repos/{self._name}{path}"
-        try:
-            status, headers, text = self._github.requester.requestJson(
-                method, url, input=None if body is None else dict(body)
-            )
-        except GithubException as error:
-            self._refuse(method, path, error.status, dict(error.headers or {}), _message(error.data))
-        except requests.ConnectTimeout:
-            raise self._error(Timeout, f"GitHub cannot be reached at {self._base}.") from None
-        except requests.Timeout:
-            seconds = self._patience.answer_seconds
-            raise self._error(_Unknown, f"GitHub gave no answer in {seconds} seconds.") from None
-        except RetryError:
-            raise self._error(_Unknown, "GitHub answers with server errors; try again later.") from None
-        except (requests.ConnectionError, ChunkedEncodingError) as error:
-            if "NewConnectionError" in repr(error) or "NameResolution" in repr(error):
-                words = f"GitHub cannot be reached at {self._base}; check GITHUB_API_URL and the network."
-                raise self._error(WorldError, words) from None
-            raise self._error(_Unknown, "The connection to GitHub broke before its answer.") from None
-        except (requests.RequestException, RuntimeError, AssertionError):
-            words = f"{self._base} sends elsewhere or does not speak as GitHub does; check GITHUB_API_URL."
-            raise self._error(WorldError, words) from None
-        told = {name.lower(): str(value) for name, value in headers.items()}
-        if not 200 <= status < 300:
-            self._refuse(method, path, status, told, _message(text))
-        if not text:
-            return None
-        try:
-            return json.loads(text)
-        except ValueError:
-            words = f"{self._base} answered with a web page instead of JSON"
-            hint = "Check GITHUB_API_URL (an enterprise's ends in /api/v3) and any proxy between."
-            raise self._error(_Unreadable, f"{words}.", hint) from None
-
-    def _refuse(
-        self, method: str, path: str, status: int, headers: Mapping[str, str], message: str
-    ) -> NoReturn:
-        """Turn an answer that is no success into one sentence with the setting to change."""
-        headers = {name.lower(): value for name, value in headers.items()}
-        place = path.partition("?")[0]
-        is_limit = status == 429 or (status == 403 and "rate limit" in message.lower())
-        if is_limit:
-            raise self._error(_Limited, _limit(headers))
-        if status >= 500:
-            raise self._error(_Unknown, f"GitHub answered {status}; try again later.")
-        if 300 <= status < 400:
-            words = f"The repository {self._name} was renamed or moved; nothing was written."
-            raise self._error(
-                WorldError, words, "Use its new name (GITHUB_REPOSITORY, the workflow's clone)."
-            )
-        if status == 401:
-            words = "GitHub does not know the token (401): it is wrong, expired or revoked."
-            raise self._error(WorldError, words, "Give a valid github-token (submodule-token for the other).")
-        if status == 403 and "not permitted to create" in message:
-            words = "GitHub Actions may not create pull requests in this repository (403)."
-            hint = "Settings, Actions, General: allow GitHub Actions to create and approve pull requests."
-            raise self._error(WorldError, words, hint)
-        if status == 403:
-            words = f"The token may not {'read' if method == 'GET' else 'write'} {place} (403)."
-            raise self._error(WorldError, words, f"Give the job `permissions: {_permission(method, place)}`.")
-        if status == 404:
-            words = f"{self._name} has no {place}, or the token may not see it (404)."
-            raise self._error(
-                _NotThere, words, f"Check the name and `permissions: {_permission(method, place)}`."
-            )
-        if status == 410:
-            words = f"Issues are switched off in {self._name} (410)."
-            raise self._error(WorldError, words, "Settings, General, Features: switch Issues on.")
-        if status == 422:
-            raise self._error(_Invalid, f"GitHub refuses {method} {place} (422): {message}")
-        raise self._error(WorldError, f"GitHub refuses {method} {place} ({status}): {message}")
-
-    def _error(self, kind: type["E"], message: str, hint: str = "") -> "E":
-        return kind(message.replace(self._token, "***"), hint=hint.replace(self._token, "***"))
-
-
-E = TypeVar("E", bound=WorldError)
-
-
-class _Unknown(WorldError):
-    """Nobody knows whether what was asked is done."""
-
-
-class _Unreadable(_Unknown):
-    """The answer is none of GitHub's."""
-
-
-class _Limited(WorldError):
-    """Too many requests; nothing was done."""
-
-
-class _NotThere(WorldError):
-    """It does not exist, or not for this token."""
-
-
-class _Invalid(WorldError):
-    """The request is wrong in GitHub's eyes."""
-
-
-class _Reads(GithubRetry):
-    """Retries of reads, with an end: a longer wait that GitHub asks for is told, not slept through."""
-
-    def __init__(self, longest_wait_seconds: float = 60.0, **options: Any) -> None:
-        self.longest_wait_seconds = longest_wait_seconds
-        super().__init__(**options)
-
-    def new(self, **options: Any) -> Any:
-        options["longest_wait_seconds"] = self.longest_wait_seconds
-        return super().new(**options)
-
-    def increment(
-        self, method: Any = None, url: Any = None, response: Any = None, *rest: Any, **more: Any
-    ) -> Any:
-        wanted = response.headers.get("Retry-After", "") if response is not None else ""
-        if wanted.isdigit() and int(wanted) > self.longest_wait_seconds:
-            data = {"message": "rate limit"} if response.status in (403, 429) else {}
-            raise GithubException(response.status, data, dict(response.headers))
-        return super().increment(method, url, response, *rest, **more)
-
-
-def _limit(headers: Mapping[str, str]) -> str:
-    wait = headers.get("retry-after", "")
-    reset = headers.get("x-ratelimit-reset", "")
-    if headers.get("x-ratelimit-remaining") == "0" and reset.isdigit():
-        at = time.strftime("%H:%M:%S UTC", time.gmtime(int(reset)))
-        return (
-            f"The token's rate limit at GitHub is used up until {at}; run again then, or use an App's token."
-        )
-    again = f"in {wait} seconds" if wait.isdigit() else "in a few minutes"
-    return f"GitHub limits how fast this token may ask; run again {again}."
-
-
-PERMISSIONS = (
-    ("/issues", "issues"),
-    ("/labels", "issues"),
-    ("/pulls", "pull-requests"),
-    ("/deployments", "deployments"),
-    ("/statuses", "statuses"),
-    ("/environments", "actions"),
-    ("/actions", "actions"),
-)
-"""Which permission of a workflow's token an address asks for."""
-
-
-def _permission(method: str, path: str) -> str:
-    name = next((name for start, name in PERMISSIONS if path.startswith(start)), "contents")
-    if path.endswith("/status") and path.startswith("/commits"):
-        name = "statuses"
-    if re.match(r"/pulls/\d+/merge", path):
-        name = "contents"
-    return f"{name}: {'read' if method == 'GET' else 'write'}"
-
-
-def _message(data: Any) -> str:
-    """GitHub's own words, short and without what a terminal or a workflow log would act on."""
-    if isinstance(data, str):
-        try:
-            data = json.loads(data)
-        except ValueError:
-            return ""
-    if not isinstance(data, dict):
-        return ""
-    errors = (one if isinstance(one, dict) else {"message": one} for one in data.get("errors") or ())
-    words = [str(data.get("message") or ""), *(str(e.get("message") or e.get("field")) for e in errors)]
-    text = " ".join("; ".join(words).split())[:300]
-    return "".join(one for one in text if one.isprintable())
-
-
-def _is_ours(thing: Mapping[str, Any], marker: str) -> bool:
-    """Does its text begin with the marker, and may its author speak for us: strangers can copy a marker."""
-    user = thing.get("user") or {}
-    is_trusted = user.get("type") == "Bot" or thing.get("author_association") in TRUSTED
-    return is_trusted and str(thing.get("body") or "").startswith(marker)
-
-
-def _issue(one: Any) -> Issue:
-    return Issue(
-        number=int(one["number"]),
-        title=str(one["title"]),
-        body=str(one["body"] or ""),
-        is_open=one["state"] == "open",
-        url=str(one["html_url"]),
-        labels=tuple(str(label["name"]) for label in one["labels"]),
-    )
-
-
-def _comment(one: Any) -> Comment:
-    return Comment(int(one["id"]), str(one.get("body") or ""), str(one["html_url"]))
-
-
-def _pull(one: Any) -> Pull:
-    is_merged = one.get("merged_at") is not None
-    return Pull(
-        number=int(one["number"]),
-        title=str(one["title"]),
-        body=str(one["body"] or ""),
-        is_open=one["state"] == "open",
-        is_merged=is_merged,
-        url=str(one["html_url"]),
-        head=str(one["head"]["ref"]),
-        head_commit=str(one["head"]["sha"]),
-        base=str(one["base"]["ref"]),
-        merge_commit=str(one["merge_commit_sha"]) if is_merged else None,
-    )
-
-
-def _deployment(one: Any) -> Deployment:
-    """A payload may come back as the text that it was stored as."""
-    payload = one["payload"]
-    if isinstance(payload, str):
-        try:
-            payload = json.loads(payload or "{}")
-        except ValueError:
-            payload = {}
-    payload = payload if isinstance(payload, dict) else {}
-    return Deployment(
-        id=int(one["id"]),
-        commit=str(one["sha"]),
-        cluster=str(payload.get("cluster") or ""),
-        run=str(payload.get("run") or ""),
-        environment=str(one["environment"]),
-    )

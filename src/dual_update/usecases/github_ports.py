@@ -48,6 +48,59 @@ class Pull:
     head_commit: str
     base: str
     merge_commit: str | None = None
+    author: str = ""
+
+
+@dataclass(frozen=True)
+class Review:
+    """The newest word of one reviewer about a pull request: `commit` is what was looked at.
+
+    `is_trusted`: an owner, member or collaborator said it; GitHub shows anybody's.
+    """
+
+    login: str
+    is_approval: bool
+    is_objection: bool
+    commit: str
+    is_trusted: bool
+
+
+@dataclass(frozen=True)
+class Commit:
+    """A commit as git holds it; the first parent is the line of the branch."""
+
+    id: str
+    parents: tuple[str, ...] = ()
+    tree: str = ""
+    message: str = ""
+
+
+Relation = Literal["ahead", "behind", "diverged", "identical"]
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """What `head` has that `base` has not: `commits` oldest first, `files` that differ from the fork point.
+
+    `is_complete` is false where GitHub did not list them all.
+    """
+
+    relation: Relation
+    commits: tuple[Commit, ...] = ()
+    files: tuple[str, ...] = ()
+    is_complete: bool = True
+
+
+@dataclass(frozen=True)
+class BranchRules:
+    """What a branch demands of a pull request: approving reviews, by protection and rulesets together.
+
+    `is_known` is false where the token may not read the protection; then one approval is assumed at least.
+    """
+
+    is_protected: bool = False
+    approvals: int = 0
+    is_known: bool = True
 
 
 @dataclass(frozen=True)
@@ -77,13 +130,70 @@ class Label:
     description: str
 
 
-class GitHub(Protocol):
-    """One repository on GitHub, or on a GitHub Enterprise Server."""
+class History(Protocol):
+    """How commits came into a repository, and who agreed."""
 
     @property
     def repository(self) -> str:
         """OWNER/NAME."""
         ...
+
+    def default_branch(self) -> str: ...
+    def branch_commit(self, branch: str) -> str | None:
+        """The newest commit of a branch, None where there is no such branch."""
+        ...
+
+    def commit(self, commit: str) -> Commit | None:
+        """None where the repository does not know it."""
+        ...
+
+    def compare(self, base: str, head: str) -> Comparison | None:
+        """Both are commits or branches. None where one is unknown or they have no common past."""
+        ...
+
+    def pulls_of(self, commit: str) -> Sequence[Pull]:
+        """Pull requests that brought this commit, or would bring it."""
+        ...
+
+    def reviews(self, number: int) -> Sequence[Review]:
+        """The newest word of each reviewer that approves or objects; the author's own is none."""
+        ...
+
+    def rules(self, branch: str) -> BranchRules: ...
+    def protection(self, environment: str) -> Protection: ...
+
+
+class Code(Protocol):
+    """What a repository holds, read and proposed without a clone. Only branches of our own are moved."""
+
+    def pointer(self, commit: str, path: str) -> str | None:
+        """The commit that a submodule's path points to, None where there is no submodule."""
+        ...
+
+    def file(self, commit: str, path: str) -> str | None:
+        """A file's text, None where there is no such file."""
+        ...
+
+    def branches_at(self, commit: str) -> Sequence[str]:
+        """Branches whose newest commit this is."""
+        ...
+
+    def moved_pointer(self, commit: str, path: str, to: str) -> str:
+        """The tree of a commit with one submodule pointing elsewhere; its id."""
+        ...
+
+    def make_commit(self, tree: str, message: str, parent: str) -> str: ...
+    def set_branch(self, branch: str, commit: str) -> None:
+        """Make the branch, or move it there whatever it held."""
+        ...
+
+    def drop_branch(self, branch: str) -> None:
+        """Gone, or gone already."""
+        ...
+
+
+class GitHub(History, Code, Protocol):
+    """One repository on GitHub, or on a GitHub Enterprise Server."""
 
     # Conversation
     def find_issues(self, marker: str, label: str) -> Sequence[Issue]:
@@ -137,7 +247,10 @@ class GitHub(Protocol):
     def set_status(
         self, commit: str, context: str, state: CommitState, description: str, url: str = ""
     ) -> None: ...
-    def protection(self, environment: str) -> Protection: ...
+    def status(self, commit: str, context: str) -> tuple[str, str]:
+        """State and description of a commit's status, two empty words when there is none."""
+        ...
+
     def dispatch(self, workflow: str, ref: str, inputs: Mapping[str, Any]) -> None:
         """Start a workflow. Never repeated: a second run is worse than none."""
         ...
