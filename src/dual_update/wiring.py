@@ -6,9 +6,9 @@ import signal
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from dual_update.adapters.compose import ComposeRenderer
 from dual_update.adapters.git import GitRepository
@@ -27,13 +27,17 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Settings:
-    """What a door read from its flags, environment and files: once, at the start."""
+    """What a door read from its flags, environment and files: once, at the start.
+
+    `overrides` are fields of the cluster's Config that the environment decides.
+    """
 
     repo: Path = Path()
     files: tuple[str, ...] = ()
     cluster: str = ""
     config: Path | None = None
     state_dir: Path | None = None
+    overrides: Mapping[str, Any] = field(default_factory=dict)
 
 
 def project_of(repository: GitRepository, files: Sequence[str]) -> Project:
@@ -48,8 +52,8 @@ def load_config(repository: GitRepository, settings: Settings, commit: str) -> C
     from dual_update.adapters.config import load, load_file
 
     if settings.config is not None:
-        return load_file(settings.config)
-    return load(repository.tree(commit))
+        return replace(load_file(settings.config), **settings.overrides)
+    return replace(load(repository.tree(commit)), **settings.overrides)
 
 
 def run_detect(settings: Settings, base: str | None, head: str, *, asks_registry: bool = False) -> Detected:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from dual_update.core.errors import ExitCode, NotNow, UsageError
+from dual_update.edges.serve import serve_options
 from dual_update.wiring import Settings
 
 if TYPE_CHECKING:
@@ -319,6 +320,33 @@ def doctor_command(settings: Settings, output_format: str) -> int:
     findings = examine(settings.repo, state_directory(settings))
     write(as_json({"checks": findings}) if output_format == "json" else examine_text(findings), None)
     return ExitCode.DONE if all(one["good"] for one in findings) else ExitCode.FAILED
+
+
+@cli.command("serve")
+@shared
+@serve_options
+def serve_command(
+    settings: Settings,
+    output_format: str,  # noqa: ARG001  it answers over HTTP
+    host: str,
+    port: int,
+    allowed_hosts: tuple[str, ...],
+) -> int:
+    """Watch the cluster: look for updates, apply what is approved, answer on the API and the dashboard."""
+    from dual_update.edges.serve import serve
+
+    return serve(settings, host, port, allowed_hosts)
+
+
+@cli.command("service-job", hidden=True)
+@shared
+@click.argument("job", type=click.Path(path_type=Path))
+@click.argument("held", type=int, default=-1)
+def service_job_command(settings: Settings, output_format: str, job: Path, held: int) -> int:  # noqa: ARG001
+    """Carry out one job of the service; `held` keeps the job's file locked for as long as this lives."""
+    from dual_update.edges.serve import carry_out
+
+    return carry_out(settings, job)
 
 
 def _scope(flag: str | None, configured: str) -> Any:

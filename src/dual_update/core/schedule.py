@@ -1,0 +1,108 @@
+"""When to look next, and when an update may begin. Pure: the moment is always given.
+
+A maintenance window is written `DAYS FROM-TO [ZONE]`, for example `Sat,Sun 02:00-06:00 Europe/Berlin`,
+`Mon-Fri 22:00-05:00` (it ends on the next day) or `daily 03:00-04:00`. Without a zone: UTC. Hours are the
+clock's on the wall, so in the night of a time change a window may be an hour longer or shorter.
+"""
+
+import re
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta, tzinfo
+
+from dual_update.core.errors import UsageError
+
+DAYS = ("mon", "tue", "wed", "thu", "fri", "sat", "sun")
+JITTER = 0.1
+"""Part of the interval by which a tick is moved, so that many hosts do not ask at once."""
+
+MINUTES_OF_A_DAY = 24 * 60
+
+_WINDOW = re.compile(
+    r"\s*(?P<days>[A-Za-z,\-]+)\s+(?P<h1>\d\d?):(?P<m1>\d\d)\s*-\s*(?P<h2>\d\d?):(?P<m2>\d\d)"
+    r"(?:\s+(?P<zone>[A-Za-z0-9_+/\-]+))?\s*"
+)
+
+Zone = Callable[[str], tzinfo]
+
+
+@dataclass(frozen=True)
+class Window:
+    """Days (0 is Monday) and minutes since midnight. One that ends before it begins runs over midnight."""
+
+    days: frozenset[int]
+    begin: int
+    end: int
+    zone: str = "UTC"
+    words: str = ""
+
+    def holds(self, local: datetime) -> bool:
+        """Does the window hold this moment of its zone's clock."""
+        minute, today = local.hour * 60 + local.minute, local.weekday()
+        if self.begin < self.end:
+            return today in self.days and self.begin <= minute < self.end
+        yesterday = (today - 1) % 7
+        return (today in self.days and minute >= self.begin) or (yesterday in self.days and minute < self.end)
+
+
+def window(words: str) -> Window:
+    """Read one window. Raises UsageError with an example where it is not one."""
+    found = _WINDOW.fullmatch(words)
+    begin = end = -1
+    if found:
+        begin = int(found["h1"]) * 60 + int(found["m1"])
+        end = int(found["h2"]) * 60 + int(found["m2"])
+        minutes_fit = int(found["m1"]) < 60 and int(found["m2"]) < 60
+        if minutes_fit and begin < MINUTES_OF_A_DAY and 0 < end <= MINUTES_OF_A_DAY and begin != end:
+            return Window(_days(found["days"], words), begin, end, found["zone"] or "UTC", words.strip())
+    raise UsageError(
+        f"{words!r} is no maintenance window.", hint="Write it like `Sat,Sun 02:00-06:00 Europe/Berlin`."
+    )
+
+
+def _days(text: str, words: str) -> frozenset[int]:
+    if text.lower() == "daily":
+        return frozenset(range(7))
+    found: set[int] = set()
+    for part in text.lower().split(","):
+        first, _, last = part.partition("-")
+        try:
+            begin, end = DAYS.index(first[:3]), DAYS.index((last or first)[:3])
+        except ValueError:
+            raise UsageError(
+                f"{words!r} names a day that is none: {part!r}.", hint="Mon, Tue, Wed, Thu, Fri, Sat, Sun."
+            ) from None
+        found.update((begin + step) % 7 for step in range((end - begin) % 7 + 1))
+    return frozenset(found)
+
+
+def is_open(windows: Sequence[Window], now: datetime, zone: Zone) -> bool:
+    """May an update begin now. Without windows: always."""
+    return not windows or any(one.holds(now.astimezone(zone(one.zone))) for one in windows)
+
+
+def opens_at(windows: Sequence[Window], now: datetime, zone: Zone) -> datetime | None:
+    """The next moment at which a window is open, to the minute; now, where one is. None: not in 8 days."""
+    if is_open(windows, now, zone):
+        return now
+    minute = now.astimezone(UTC).replace(second=0, microsecond=0)
+    # Windows begin at some minute of a day: every quarter is looked at first, then back to the exact one.
+    for _ in range(8 * 24 * 4 + 1):
+        minute += timedelta(minutes=15)
+        if is_open(windows, minute, zone):
+            break
+        # a window shorter than a quarter may lie between two looks
+        between = (minute - timedelta(minutes=back) for back in range(14, 0, -1))
+        short = next((one for one in between if is_open(windows, one, zone)), None)
+        if short is not None:
+            return short
+    else:
+        return None
+    while is_open(windows, minute - timedelta(minutes=1), zone) and minute - timedelta(minutes=1) > now:
+        minute -= timedelta(minutes=1)
+    return minute
+
+
+def next_tick(interval_seconds: float, luck: float) -> float:
+    """Seconds until the next look: the interval, moved by up to JITTER of it. `luck` lies in [0, 1)."""
+    return interval_seconds * (1 + JITTER * (2 * luck - 1))

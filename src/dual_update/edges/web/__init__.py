@@ -1,0 +1,1 @@
+"""The update-orchestrator's web side: API, webhooks, dashboard, metrics."""
