@@ -349,6 +349,14 @@ def service_job_command(settings: Settings, output_format: str, job: Path, held:
     return carry_out(settings, job)
 
 
+@cli.command("action")
+def action_command() -> int:
+    """Run as a step of GitHub Actions; inputs come by environment variables (action.yml)."""
+    from dual_update.edges.action import run
+
+    return run()
+
+
 def _scope(flag: str | None, configured: str) -> Any:
     return flag or configured
 

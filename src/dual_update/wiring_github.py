@@ -1,0 +1,299 @@
+"""Composition root of what speaks to GitHub: an event in, each cluster's Decision and its approval out."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from dual_update.adapters.compose import ComposeRenderer
+from dual_update.adapters.git import GitRepository
+from dual_update.adapters.ignore import sent_to_build
+from dual_update.core.base import Base
+from dual_update.core.config import CONFIG_PATH, ClusterEntry, Config
+from dual_update.core.decision import Decision
+from dual_update.core.errors import DualUpdateError, UsageError, WorldError
+from dual_update.core.model import Rendered
+from dual_update.usecases.approval import Approval, Circumstances, approval, waits_for_build
+from dual_update.usecases.base import find_base
+from dual_update.usecases.detect import Detected, DetectRequest, Project, detect, select_files
+from dual_update.usecases.gate import DEPLOYING, Judged, Occasion, holds
+from dual_update.usecases.ports import Renderer, Tree
+
+if TYPE_CHECKING:
+    from dual_update.usecases.github_ports import GitHub
+
+ENVIRONMENT = "production"
+"""Where a person is asked, unless multi-cluster.yml names another environment."""
+
+LOOKED_AT = 30
+"""Deployments of a cluster that are searched, newest first, for one that succeeded."""
+
+
+@dataclass(frozen=True)
+class Request:
+    """What a step was asked: its inputs and its event, read once."""
+
+    repo: Path
+    occasion: Occasion
+    files: tuple[str, ...] = ()
+    config: str = CONFIG_PATH
+    base: str = ""
+    head: str = ""
+    deploy_branch: str = ""
+    mode: str = ""
+    scope: str = ""
+    clusters: str = ""
+    has_auto_approve: bool = False
+
+
+@dataclass(frozen=True)
+class Verdicts:
+    """What was judged, and what the deploy branch is called."""
+
+    judged: tuple[Judged, ...]
+    deploy_branch: str
+    is_proposal: bool
+    warnings: tuple[str, ...] = field(default=())
+
+
+def connect(api_url: str, repository: str, token: str) -> "GitHub":
+    """One repository on GitHub. Raises UsageError when address, name or token cannot be right."""
+    from dual_update.adapters.github import PyGithubRepository
+
+    return PyGithubRepository(api_url, repository, token)
+
+
+def judge(request: Request, github: "GitHub | None") -> Verdicts:
+    """Judge what an event wants, for every cluster. Raises UsageError for what cannot be loaded.
+
+    The policy is read from a commit that is trusted: of the deploy branch, never of a proposal.
+    """
+    with GitRepository(request.repo) as repository:
+        return _Judge(request, repository, github).all()
+
+
+class _Judge:
+    def __init__(self, request: Request, repository: GitRepository, github: "GitHub | None") -> None:
+        self._request = request
+        self._occasion = request.occasion
+        self._repository = repository
+        self._github = github
+        self._renderer = _Remembering(ComposeRenderer())
+        self._warnings: list[str] = []
+        self._head = repository.resolve([request.head or self._occasion.head or "HEAD"])[0]
+        self._branch, self._trusted = self._trust()
+        self._is_on_branch = self._lies_on_branch()
+        self._is_proposal = not (self._is_on_branch and self._occasion.kind in DEPLOYING)
+        if self._is_on_branch:
+            self._trusted = self._head  # it came to the deploy branch
+        self._config = self._policy(self._trusted)
+
+    def all(self) -> Verdicts:
+        judged = tuple(self._one(entry) for entry in self._entries())
+        return Verdicts(judged, self._branch, self._is_proposal, tuple(dict.fromkeys(self._warnings)))
+
+    # What is trusted
+
+    def _trust(self) -> tuple[str, str]:
+        """The deploy branch, and a commit whose policy is trusted."""
+        occasion, asked = self._occasion, self._request.deploy_branch
+        known = asked or occasion.default_branch
+        trusted = self._tip(known) if known else None
+        if occasion.trusted and self._repository.has(occasion.trusted) and occasion.into == known:
+            trusted = occasion.trusted
+        if trusted is None:
+            if occasion.branch == known or not known:
+                trusted = self._head
+            else:
+                raise UsageError(
+                    f"The branch {known!r} is not in this clone, so nothing is known of the policy.",
+                    hint="Fetch all branches: fetch-depth: 0 for actions/checkout.",
+                )
+        if asked:
+            return asked, trusted
+        content = self._repository.tree(trusted).read(self._request.config)
+        if content is None:
+            return known or "main", trusted
+        from dual_update.adapters.config import parse
+
+        named = parse(content, self._request.config).deploy_branch
+        if named in {known, occasion.branch}:
+            return named, trusted
+        return named, self._tip(named) or trusted
+
+    def _tip(self, branch: str) -> str | None:
+        if branch == self._occasion.branch and self._occasion.kind in {"push", "schedule"}:
+            return self._head if not self._request.head else self._occasion.head or None
+        for name in (f"refs/remotes/origin/{branch}", f"refs/heads/{branch}"):
+            found = self._repository.try_git("rev-parse", "--verify", "--quiet", f"{name}^{{commit}}")
+            if found.code == 0:
+                return found.out.strip()
+        return None
+
+    def _lies_on_branch(self) -> bool:
+        """Is the wanted commit one that came to the deploy branch."""
+        if self._occasion.branch == self._branch and not self._request.head:
+            return True
+        tip = self._tip(self._branch)
+        return tip is not None and self._is_ancestor(self._head, tip)
+
+    def _is_ancestor(self, older: str, newer: str) -> bool:
+        return self._repository.try_git("merge-base", "--is-ancestor", older, newer).code == 0
+
+    def _policy(self, commit: str) -> Config:
+        from dual_update.adapters.config import parse
+
+        content = self._repository.tree(commit).read(self._request.config)
+        if content is None and self._request.config != CONFIG_PATH:
+            raise UsageError(
+                f"{self._request.config} is not in commit {commit[:12]}, from which the policy is read."
+            )
+        return Config() if content is None else parse(content, self._request.config)
+
+    def _entries(self) -> Sequence[ClusterEntry]:
+        if not self._request.clusters:
+            return (ClusterEntry(self._config.cluster),)
+        from dual_update.adapters.config import parse_multi_cluster
+
+        content = self._repository.tree(self._trusted).read(self._request.clusters)
+        if content is None:
+            raise UsageError(f"{self._request.clusters} does not exist in commit {self._trusted[:12]}.")
+        return parse_multi_cluster(content, self._request.clusters).clusters
+
+    # One cluster
+
+    def _one(self, entry: ClusterEntry) -> Judged:
+        files = entry.compose_files or self._request.files or self._config.compose_files
+        project = Project("", tuple(files))
+        cluster = entry.name or self._project_name(project)
+        deployed = self._deployed(cluster)
+        base = self._base(deployed)
+        detected = self._detect(project, cluster, base, self._config)
+        return Judged(
+            detected.decision,
+            self._answer(entry, detected, self._strictest(project, cluster, base, detected), deployed),
+            runner=entry.runner or Judged.runner,
+            environment=entry.environment or ENVIRONMENT,
+            scope=self._request.scope or self._config.scope,
+            stage=entry.stage,
+            path=entry.path,
+        )
+
+    def _answer(
+        self, entry: ClusterEntry, detected: Detected, gate: Decision, deployed: str | None
+    ) -> Approval:
+        """May it be deployed. `gate` is the Decision by which that is judged."""
+        decision, occasion = detected.decision, self._occasion
+        if not decision.needs_update:
+            return Approval("no", "Nothing to do: the cluster runs what this commit wants.")
+        if self._is_proposal:
+            return Approval("no", f"A proposal; what comes to {self._branch} is deployed.")
+        base = str(decision.base or "")
+        is_older = base not in {"", self._head} and self._is_ancestor(self._head, base)
+        why = holds(
+            decision, self._config, self._request.mode, is_older=is_older, has_person=occasion.has_person
+        )
+        if occasion.kind != "built":
+            why += waits_for_build(decision, detected.after.services)
+        now = Circumstances(
+            branch=self._branch,
+            deploy_branch=self._branch,
+            is_base_deployed=base != "" and base == deployed,
+            has_auto_approve=self._request.has_auto_approve or entry.auto_approve,
+            has_person=occasion.has_person,
+            environment=entry.environment or ENVIRONMENT,
+            holds=why,
+        )
+        return approval(gate, now, self._github or NoGitHub())
+
+    def _strictest(self, project: Project, cluster: str, base: Base, detected: Detected) -> Decision:
+        """A commit that changes the rules is judged by the rules before it: none lets itself in."""
+        if self._is_proposal or base.commit is None:
+            return detected.decision
+        try:
+            before = self._policy(base.commit)
+        except UsageError:
+            before = Config()
+        if before.rules == self._config.rules:
+            return detected.decision
+        by_old = self._detect(project, cluster, base, before).decision
+        order = ("none", "image_only", "structural", "mixed").index
+        return max(detected.decision, by_old, key=lambda one: order(one.update_type))
+
+    def _deployed(self, cluster: str) -> str | None:
+        """The commit of the cluster's last good deployment, as GitHub knows it."""
+        if self._github is None:
+            return None
+        try:
+            for one in self._github.find_deployments(cluster)[:LOOKED_AT]:
+                if self._github.deployment_state(one.id) == "success":
+                    return one.commit
+        except DualUpdateError as error:
+            self._warnings.append(f"What is deployed could not be asked: {error.message}")
+        return None
+
+    def _base(self, deployed: str | None) -> Base:
+        """What to compare with: what was given, else what runs, else what the event says.
+
+        A proposal is compared with where it left the deploy branch, so that it is not blamed for what
+        came there since.
+        """
+        if self._request.base:
+            given = self._repository.resolve([self._request.base])[0]
+            return Base(given, f"Compared with {given[:12]}, which was given.")
+        if self._is_proposal:
+            tip = self._tip(self._branch) or self._trusted
+            found = self._repository.try_git("merge-base", tip, self._head)
+            if found.code == 0:
+                fork = found.out.strip()
+                return Base(fork, f"Compared with {fork[:12]}, where it left {self._branch}.")
+            if self._repository.is_shallow:
+                raise UsageError(
+                    f"This clone is too shallow to tell where the proposal left {self._branch}.",
+                    hint="Fetch the whole history: fetch-depth: 0 for actions/checkout.",
+                )
+            return Base(tip, f"Compared with {self._branch}, {tip[:12]}.")
+        return find_base(self._repository, deployed=deployed, before=self._occasion.before, head=self._head)
+
+    def _project_name(self, project: Project) -> str:
+        tree = self._repository.tree(self._head)
+        name = Path(self._repository.root).name
+        files = select_files(tree, project)
+        return self._renderer.render(tree, files, directory=project.directory, name=name).name
+
+    def _detect(self, project: Project, cluster: str, base: Base, config: Config) -> Detected:
+        request = DetectRequest(
+            head=self._head,
+            base=base.commit,
+            warnings=base.warnings,
+            project=project,
+            cluster=cluster,
+            overrides=config.rules,
+        )
+        return detect(request, self._repository, self._renderer, sent_to_build)
+
+
+class _Remembering:
+    """A renderer that renders the same tree once."""
+
+    def __init__(self, renderer: Renderer) -> None:
+        self._renderer = renderer
+        self._known: dict[tuple[str, tuple[str, ...], str, str], Rendered] = {}
+
+    def render(self, tree: Tree, files: Sequence[str], *, directory: str, name: str) -> Rendered:
+        key = (tree.commit, tuple(files), directory, name)
+        if key not in self._known:
+            self._known[key] = self._renderer.render(tree, files, directory=directory, name=name)
+        return self._known[key]
+
+
+class NoGitHub:
+    """A History for runs without a token: every question is left to a person."""
+
+    repository = ""
+
+    def __getattr__(self, name: str) -> Any:
+        def ask(*_: object, **__: object) -> Any:
+            raise WorldError("there is no token to ask GitHub with.", hint="Give the input github-token.")
+
+        return ask
