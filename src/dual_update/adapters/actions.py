@@ -55,23 +55,23 @@ class Step:
         except Exception as error:  # the toolkit raises no narrower one
             raise WorldError(f"The output {name} cannot be written: {error}.") from None
 
-    def error(self, message: str, title: str = "dual-update") -> None:
-        self._annotate("error", message, title)
+    def error(self, message: str) -> None:
+        self._annotate("error", message)
 
-    def warning(self, message: str, title: str = "dual-update") -> None:
-        self._annotate("warning", message, title)
+    def warning(self, message: str) -> None:
+        self._annotate("warning", message)
 
-    def notice(self, message: str, title: str = "dual-update") -> None:
-        self._annotate("notice", message, title)
+    def notice(self, message: str) -> None:
+        self._annotate("notice", message)
 
-    def _annotate(self, kind: str, message: str, title: str) -> None:
+    def _annotate(self, kind: str, message: str) -> None:
         from actions_toolkit import core
 
         self._said[kind] += 1
         if self._said[kind] > MOST_ANNOTATIONS:
             self.plain(f"{kind}: {message}")
             return
-        getattr(core, kind)(message[:LONGEST_ANNOTATION], title=title)
+        getattr(core, kind)(f"dual-update: {message}"[:LONGEST_ANNOTATION])
         sys.stdout.flush()
 
     def mask(self, value: str) -> None:
