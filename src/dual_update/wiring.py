@@ -141,7 +141,7 @@ def open_site(
         DockerEngine(timeout_seconds=engine_seconds()) as engine,
         HttpRegistry() as registry,
     ):
-        commit = repository.resolve([ref or newest_ref(repository, settings)])[0]
+        commit = repository.resolve([wanted_ref(repository, settings, ref)])[0]
         config = load_config(repository, settings, commit)
         project = project_of(repository, settings.files or config.compose_files)
         root = Path(repository.root)
@@ -203,12 +203,18 @@ def engine_seconds() -> float:
     return seconds
 
 
-def newest_ref(repository: GitRepository, settings: Settings) -> str:
-    """What "the newest" means here; which branch that is, the commit that is checked out may say."""
-    from dual_update.adapters.remote import newest
+def wanted_ref(repository: GitRepository, settings: Settings, ref: str | None) -> str:
+    """The ref that was given, or what "the newest" means here; the remote is asked where it has to be.
 
+    Which branch is followed, the commit that is checked out may say.
+    """
+    from dual_update.adapters.remote import is_elsewhere, newest
+
+    if ref and not is_elsewhere(repository, ref):
+        return ref
     config = load_config(repository, settings, repository.resolve(["HEAD"])[0])
-    return newest(repository, config.deploy_branch)
+    followed = newest(repository, config.deploy_branch)
+    return ref or followed
 
 
 def _cluster_of(repository: GitRepository, project: Project, store: Store, commit: str) -> str:

@@ -6,8 +6,9 @@ from pathlib import Path
 import pytest
 
 from dual_update.adapters.git import GitRepository
-from dual_update.adapters.remote import newest
+from dual_update.adapters.remote import is_elsewhere, newest
 from dual_update.core.errors import UsageError, WorldError
+from dual_update.wiring import Settings, wanted_ref
 
 
 def git(where: Path, *arguments: str) -> str:
@@ -85,3 +86,14 @@ def test_git_may_use_the_owners_means_to_reach_the_remote(
     monkeypatch.setenv("GIT_SSH_COMMAND", str(command))
     git(hosting.host, "remote", "set-url", "origin", "git@example.org:shop.git")
     assert hosting.newest() == wanted
+
+
+def test_a_commit_that_a_deploy_job_names_is_fetched(tmp_path: Path) -> None:
+    """The job knows the commit by GitHub; the host's clone has not seen it yet."""
+    hosting = Hosting(tmp_path, "main")
+    new = hosting.push("main")
+    with GitRepository(hosting.host) as repository:
+        assert is_elsewhere(repository, new)
+        assert repository.resolve([wanted_ref(repository, Settings(hosting.host), new)]) == (new,)
+        assert not is_elsewhere(repository, new)
+        assert wanted_ref(repository, Settings(hosting.host), "HEAD") == "HEAD"

@@ -11,6 +11,7 @@ from dual_update.core.errors import UsageError, WorldError
 
 FETCH_SECONDS = 120.0
 
+_COMMIT = re.compile(r"[0-9a-f]{40}([0-9a-f]{24})?")
 _CREDENTIALS = re.compile(r"(?<=//)[^/@\s]+@")
 
 
@@ -32,6 +33,11 @@ def newest(repository: GitRepository, deploy_branch: str) -> str:
         return "HEAD"
     _fetch(Path(repository.root), followed.remote)
     return followed.ref
+
+
+def is_elsewhere(repository: GitRepository, ref: str) -> bool:
+    """Does this name a commit, as a deploy job does, that has not come to this clone yet."""
+    return _COMMIT.fullmatch(ref) is not None and not repository.has(ref)
 
 
 def _followed(repository: GitRepository, deploy_branch: str) -> Followed | None:
