@@ -22,6 +22,7 @@ from dual_update.usecases.ports import Store
 if TYPE_CHECKING:
     from dual_update.adapters.project import ComposeCli
     from dual_update.adapters.watchtower import Watchtower
+    from dual_update.core.strategies import Strategy
     from dual_update.usecases.site import Site
 
 
@@ -38,6 +39,7 @@ class Settings:
     config: Path | None = None
     state_dir: Path | None = None
     overrides: Mapping[str, Any] = field(default_factory=dict)
+    strategy: str = ""
 
 
 def project_of(repository: GitRepository, files: Sequence[str]) -> Project:
@@ -133,6 +135,7 @@ def open_site(
     from dual_update.adapters.probe import HttpProber
     from dual_update.adapters.project import ComposeCli, ComposeWorkshop
     from dual_update.adapters.registry import HttpRegistry
+    from dual_update.adapters.shell import HostShell
     from dual_update.adapters.sockets import HostSockets
     from dual_update.usecases.site import Site
 
@@ -172,8 +175,24 @@ def open_site(
             sockets=HostSockets(),
             registry=registry,
             watchtower=_watchtower(config),
+            shell=HostShell(),
+            strategy=lambda: chosen_strategy(settings, config, repository, commit),
         )
         yield site, commit
+
+
+def chosen_strategy(
+    settings: Settings, config: Config, repository: GitRepository, commit: str
+) -> "Strategy | None":
+    """The strategy that the flag or the config names, else None: then the Decision chooses."""
+    wanted = settings.strategy or config.strategy
+    if not wanted:
+        return None
+    from dual_update.adapters.custom import from_file, installed
+
+    if isinstance(wanted, str):
+        return installed(wanted)
+    return from_file(repository, commit, config.deploy_branch, wanted)
 
 
 POKE_SECONDS = 300.0

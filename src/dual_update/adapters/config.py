@@ -5,18 +5,23 @@ from collections.abc import Iterable, Iterator, Mapping
 from functools import cache
 from pathlib import Path
 from typing import Any
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from dual_update.adapters.marked_yaml import LARGEST_BYTES, Marked, read
 from dual_update.adapters.marked_yaml import Path as PathIn
+from dual_update.core.command import Command
 from dual_update.core.config import (
     CONFIG_PATH,
     Check,
     ClusterEntry,
     Config,
     Health,
+    Hook,
+    Hooks,
     HttpCheck,
     MultiCluster,
     Retention,
+    StrategyFile,
     TcpCheck,
     Watchtower,
 )
@@ -65,10 +70,13 @@ def parse(content: bytes, where: str) -> Config:
     return Config(
         **{key: data[key] for key in ("cluster", "deploy_branch", "mode", "scope", "driver") if key in data},
         compose_files=tuple(data.get("compose_files", ())),
+        windows=tuple(data.get("windows", ())),
         rules=dict(data.get("rules", {})),
         health=_health(data.get("health", {})),
         retention=Retention(**data.get("retention", {})),
         watchtower=Watchtower(**watchtower) if watchtower else None,
+        hooks=_hooks(data.get("hooks", {})),
+        strategy=_strategy(data.get("strategy", "")),
     )
 
 
@@ -112,6 +120,23 @@ def _health(data: Mapping[str, Any]) -> Health:
         services={name: float(one["deadline_seconds"]) for name, one in data.get("services", {}).items()},
         checks=tuple(_one_check(one) for one in data.get("checks", ())),
     )
+
+
+def _hooks(data: Mapping[str, Any]) -> Hooks:
+    def of(key: str) -> tuple[Hook, ...]:
+        return tuple(_hook(one) for one in data.get(key, ()))
+
+    return Hooks(of("before"), of("after"))
+
+
+def _hook(data: Mapping[str, Any]) -> Hook:
+    seconds = float(data.get("timeout_seconds", 60))
+    argv, undo = tuple(data["command"]), tuple(data["undo"])
+    return Hook(data["name"], Command(argv, undo, data.get("service", ""), seconds))
+
+
+def _strategy(data: str | Mapping[str, str]) -> str | StrategyFile:
+    return data if isinstance(data, str) else StrategyFile(data["file"], data["class"])
 
 
 def _one_check(data: Mapping[str, Any]) -> Check:
@@ -184,7 +209,8 @@ def _sentence(error: Any) -> str:
             missing = [key for key in want if key not in error.instance]
             return f"{' and '.join(missing)} must be given."
         case "oneOf":
-            return "give either url or tcp."
+            is_check = "check" in str(error.absolute_path)
+            return "give either url or tcp." if is_check else "must be a name, or a file and a class."
         case "minimum":
             return f"must be at least {want}."
         case "exclusiveMinimum":
@@ -230,7 +256,35 @@ def _config_complaints(marked: Marked) -> Iterator[Complaint]:
             path: PathIn = ("rules", rule)
             yield marked.line(path), f"{_shown(path)}: unknown rule.{_suggestion(rule, ids)}"
     yield from _paths(marked, ("compose_files",), data.get("compose_files", ()))
+    yield from _window_complaints(marked, data.get("windows", ()))
     yield from _health_complaints(marked, ("health",), data.get("health", {}))
+    yield from _hook_complaints(marked, data.get("hooks", {}))
+    if isinstance(strategy := data.get("strategy"), dict):
+        yield from _paths(marked, ("strategy",), [strategy["file"]], key="file")
+
+
+def _window_complaints(marked: Marked, windows: Iterable[str]) -> Iterator[Complaint]:
+    from dual_update.core.schedule import window
+
+    for number, words in enumerate(windows):
+        path: PathIn = ("windows", number)
+        try:
+            found = window(words)
+            ZoneInfo(found.zone)
+        except UsageError as error:
+            yield marked.line(path), f"{_shown(path)}: {' '.join(str(error).split())}"
+        except (ZoneInfoNotFoundError, ValueError, OSError):
+            yield marked.line(path), f"{_shown(path)}: its time zone is not known on this host."
+
+
+def _hook_complaints(marked: Marked, hooks: Mapping[str, Any]) -> Iterator[Complaint]:
+    seen: set[str] = set()
+    for kind in ("before", "after"):
+        for number, one in enumerate(hooks.get(kind, ())):
+            here = ("hooks", kind, number, "name")
+            if one["name"] in seen:
+                yield marked.line(here), f"{_shown(here)}: another hook has this name."
+            seen.add(one["name"])
 
 
 def _cluster_complaints(marked: Marked) -> Iterator[Complaint]:
@@ -246,10 +300,10 @@ def _cluster_complaints(marked: Marked) -> Iterator[Complaint]:
         yield from _health_complaints(marked, (*path, "health"), one.get("health", {}))
 
 
-def _paths(marked: Marked, path: PathIn, names: Iterable[str]) -> Iterator[Complaint]:
+def _paths(marked: Marked, path: PathIn, names: Iterable[str], key: str = "") -> Iterator[Complaint]:
     for number, name in enumerate(names):
         if name.startswith(("/", "-")) or ".." in name.split("/") or not name.isprintable():
-            here = (*path, number)
+            here = (*path, key or number)
             yield marked.line(here), f"{_shown(here)}: must be a path below the repository's root."
 
 

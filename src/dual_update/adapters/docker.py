@@ -3,6 +3,7 @@
 import io
 import os
 import secrets
+import signal
 import stat
 import tarfile
 import threading
@@ -336,7 +337,8 @@ class DockerEngine:
         return _text(raw).rstrip()
 
     def execute(self, container_id: str, command: Sequence[str], timeout_seconds: float) -> tuple[int, str]:
-        """Run a command inside. One that takes too long raises Timeout; the engine cannot end it for us."""
+        """Run a command inside. One that takes too long raises Timeout, and is ended where it is a process of
+        this host; the engine has no call for that."""
         code, out, err = self._execute(container_id, command, timeout_seconds)
         return code, _text(out + err)
 
@@ -506,6 +508,7 @@ class DockerEngine:
                 thread.start()
                 thread.join(timeout_seconds)
                 if thread.is_alive():
+                    self._end(own, made["Id"])
                     raise Timeout(
                         f"`{shown}` in container {container_id[:12]} did not end within"
                         f" {timeout_seconds:g} seconds."
@@ -520,6 +523,14 @@ class DockerEngine:
             finally:
                 own.close()
         return int(code if code is not None else -1), out or b"", err or b""
+
+    def _end(self, api: "APIClient", exec_id: str) -> None:
+        """Kill the process of an exec that still runs, where the engine is this host's."""
+        facts = api.exec_inspect(exec_id)
+        pid = int(facts.get("Pid") or 0)
+        with suppress(OSError):
+            if facts.get("Running") and _is_of(pid, str(facts.get("ContainerID"))):
+                os.kill(pid, signal.SIGKILL)
 
     def _archived(self, api: "APIClient", container_id: str, path: str) -> bytes | None:
         """A file by the engine's archive; a symbolic link is followed once."""
@@ -655,13 +666,18 @@ def _names_no_program(words: str) -> bool:
     return "executable file not found" in words or "no such file or directory" in words
 
 
+def _is_of(pid: int, container_id: str) -> bool:
+    """Is a process of this host one of the container's. Raises OSError where that cannot be seen."""
+    return pid > 0 and container_id[:12] in Path(f"/proc/{pid}/cgroup").read_text()
+
+
 def _through_proc(pid: int, path: str, container_id: str) -> bytes | None:
     """The file through the kernel's view of a process of the container, None when it is not there.
 
     Raises OSError where this cannot be told: on another host or in another container than the engine's,
     without the right to look, and where the path is a link.
     """
-    if pid <= 0 or container_id[:12] not in Path(f"/proc/{pid}/cgroup").read_text():
+    if not _is_of(pid, container_id):
         raise OSError(f"{pid} is no process of the container here")
     try:
         return _regular_file(f"/proc/{pid}/root", path)

@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Literal
 
+from dual_update.core.command import Command
 from dual_update.core.rules import Impact
 
 Mode = Literal["dual", "watchtower_only", "revamp_only"]
@@ -76,9 +77,35 @@ class Watchtower:
 
 
 @dataclass(frozen=True)
+class Hook:
+    """A command that runs around an update, with the command that takes it back."""
+
+    name: str
+    command: Command
+
+
+@dataclass(frozen=True)
+class Hooks:
+    """`before` the first container is touched, and `after` every service is well."""
+
+    before: tuple[Hook, ...] = ()
+    after: tuple[Hook, ...] = ()
+
+
+@dataclass(frozen=True)
+class StrategyFile:
+    """A strategy that lies in the repository: a class in a Python file."""
+
+    file: str
+    class_name: str
+
+
+@dataclass(frozen=True)
 class Config:
     """One cluster's policy. An empty `cluster` means the compose project's name; no `compose_files`
-    means the standard ones. `rules` raises or lowers judgements by rule id."""
+    means the standard ones. `rules` raises or lowers judgements by rule id. `windows` are the hours in which
+    the service may apply unasked (core/schedule.py); without them: any. `strategy` names one of the entry
+    point group `dual_update.strategies`, or a file of the repository; without it the Decision chooses."""
 
     cluster: str = ""
     compose_files: tuple[str, ...] = ()
@@ -88,8 +115,11 @@ class Config:
     rules: Mapping[str, Impact] = field(default_factory=dict)
     health: Health = field(default_factory=Health)
     driver: Driver = "runner"
+    windows: tuple[str, ...] = ()
     retention: Retention = field(default_factory=Retention)
     watchtower: Watchtower | None = None
+    hooks: Hooks = field(default_factory=Hooks)
+    strategy: str | StrategyFile = ""
 
 
 @dataclass(frozen=True)

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from dual_update.core.cluster import Observed
+from dual_update.core.command import Command
 from dual_update.core.decision import Decision
 
 Op = Literal[
@@ -24,6 +25,7 @@ Op = Literal[
     "create",  # start a new service
     "scale",  # more or fewer containers, those that run stay
     "heal",  # start what should run
+    "run",  # a command that its owner declared
     "revamp",  # replace every container of the cluster
     "prove",  # wait until services are well and stay so
     "audit",  # read the engine again and compare with what was wanted
@@ -31,6 +33,7 @@ Op = Literal[
     "restore",  # put back files that differ from the backup
     "retag",  # point references back at the images that ran
     "return",  # bring services back to what they were
+    "undo",  # take a command's work back by the command that its owner declared for it
 ]
 
 PREPARING: frozenset[Op] = frozenset({"pull", "build", "keep", "backup"})
@@ -42,7 +45,7 @@ TOUCHING: frozenset[Op] = frozenset(
 """Steps that change containers of the wanted cluster."""
 
 
-_WAYS_BACK: Mapping[Op, str] = {
+WAYS_BACK: Mapping[Op, str] = {
     "pull": "names of images point to what they pointed to",
     "build": "names of images point to what they pointed to",
     "keep": "nothing to undo: only names of our own are given",
@@ -52,6 +55,7 @@ _WAYS_BACK: Mapping[Op, str] = {
     "tidy": "compose makes a network again for those who need it",
     "heal": "it is stopped again",
 }
+"""What every step of a kind has by nature. A step of another kind says its own."""
 
 
 @dataclass(frozen=True)
@@ -64,11 +68,12 @@ class Step:
     undo: str = ""
     services: tuple[str, ...] = ()
     is_forced: bool = False
+    command: Command | None = None
 
     @property
     def way_back(self) -> str:
         """How it is undone, said for every step."""
-        return self.undo or _WAYS_BACK.get(self.op, "nothing to undo")
+        return self.undo or WAYS_BACK.get(self.op, "nothing to undo")
 
 
 @dataclass(frozen=True)
@@ -123,7 +128,10 @@ def plan_fingerprint(decision: Decision, plan: Plan, observed: Observed, evidenc
     by them `differences` can say what did.
     """
     running = sorted((c.id, c.image_id, c.config_hash, c.state) for c in observed.containers)
-    steps = [(s.op, s.target, s.services, s.is_forced) for s in plan.steps]
+    steps = [
+        (s.op, s.target, s.services, s.is_forced, s.command.to_json() if s.command else None)
+        for s in plan.steps
+    ]
     parts = [
         [decision.fingerprint],
         sorted(evidence.images.items()),

@@ -68,7 +68,7 @@ class WatchtowerLane:
         decision = situation.decision
         order = start_order(situation.after)
         touched = [s for s in order if decision.services[s].action in REPLACED]
-        steps = [*_prepare(situation, touched), *_checkout(situation)]
+        steps = [*prepare(situation, touched), *_checkout(situation)]
         said: list[str] = []
         for service in touched:
             steps.append(_replacing(situation, service))
@@ -78,7 +78,7 @@ class WatchtowerLane:
             said += notes(service, situation.after, situation.observed.of(service))
         heal = [s for s in missing(situation) if s not in touched]
         steps += _heal(heal)
-        return Plan(self.name, (*steps, *_closing(situation)), outages(situation, touched), tuple(said))
+        return Plan(self.name, (*steps, *closing(situation)), outages(situation, touched), tuple(said))
 
 
 @dataclass(frozen=True)
@@ -101,7 +101,7 @@ class Revamp:
         if situation.is_first or situation.old_project is not None:
             is_whole = True
         images = active if is_whole else [*replaced, *created, *scaled]
-        steps = [*_prepare(situation, images), *_checkout(situation)]
+        steps = [*prepare(situation, images), *_checkout(situation)]
         if situation.old_project is not None:
             old = situation.old_project
             steps.append(
@@ -151,7 +151,7 @@ class Revamp:
             steps += _heal([s for s in missing(situation) if s not in {*replaced, *created, *scaled}])
         return Plan(
             self.name,
-            (*steps, *_closing(situation)),
+            (*steps, *closing(situation)),
             outages(situation, images if is_whole else [*replaced, *removed]),
         )
 
@@ -167,7 +167,7 @@ class Settle:
         steps = [*_checkout(situation), *_heal(heal)]
         if not steps:
             return Plan(self.name)
-        return Plan(self.name, (*_prepare(situation, heal), *steps, *_closing(situation)))
+        return Plan(self.name, (*prepare(situation, heal), *steps, *closing(situation)))
 
 
 def _replacing(situation: Situation, service: str) -> Step:
@@ -186,7 +186,8 @@ def _replacing(situation: Situation, service: str) -> Step:
     return Step(op, service, cause, undo, (service,), is_forced=one.action in {"rebuild", "recreate"})  # type: ignore[arg-type]
 
 
-def _prepare(situation: Situation, services: Sequence[str]) -> list[Step]:
+def prepare(situation: Situation, services: Sequence[str]) -> list[Step]:
+    """What comes first: images of these services are fetched, running ones and files are kept."""
     after = situation.after
     built = tuple(s for s in services if is_built(after.services[s]))
     pulled = tuple(s for s in services if not is_built(after.services[s]))
@@ -213,7 +214,8 @@ def _heal(services: Sequence[str]) -> list[Step]:
     return [Step("heal", s, "it should run and does not", "", (s,)) for s in services]
 
 
-def _closing(situation: Situation) -> list[Step]:
+def closing(situation: Situation) -> list[Step]:
+    """What comes last: proof, audit, and networks that nobody uses any more."""
     active = situation.after.active
     return [
         Step("prove", "cluster", "every service is well and stays so", "", active),

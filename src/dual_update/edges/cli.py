@@ -3,6 +3,7 @@
 import json
 import sys
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -74,6 +75,7 @@ def applying(command: Callable[..., Any]) -> Callable[..., Any]:
         click.option(
             "--scope", type=click.Choice(["cluster", "changed"]), help="What a revamp replaces [cluster]"
         ),
+        click.option("--strategy", default="", help="An installed strategy, by name [the change decides]"),
         click.option("--ref", help="The wanted revision [the upstream's tip, else HEAD]"),
     ):
         command = option(command)
@@ -138,13 +140,19 @@ def detect_command(
 @shared
 @applying
 def plan_command(
-    settings: Settings, output_format: str, ref: str | None, scope: str | None, *, accept_drift: bool
+    settings: Settings,
+    output_format: str,
+    ref: str | None,
+    scope: str | None,
+    strategy: str,
+    *,
+    accept_drift: bool,
 ) -> int:
     """Show what apply would do, step by step. Touches nothing."""
     from dual_update.usecases.apply import ApplyRequest, propose
     from dual_update.wiring import open_site
 
-    with open_site(settings, ref, progress) as (site, commit):
+    with open_site(replace(settings, strategy=strategy), ref, progress) as (site, commit):
         request = ApplyRequest(commit, _scope(scope, site.config.scope), accepts_drift=accept_drift)
         proposal = propose(site, request)
     if output_format == "json":
@@ -169,6 +177,7 @@ def apply_command(
     output_format: str,
     ref: str | None,
     scope: str | None,
+    strategy: str,
     expect: str,
     wait_seconds: float,
     *,
@@ -184,7 +193,7 @@ def apply_command(
     interrupt_on_termination()
     if worker and not check_only:
         return _follow_worker(settings, is_approved=auto)
-    with open_site(settings, ref, progress) as (site, commit):
+    with open_site(replace(settings, strategy=strategy), ref, progress) as (site, commit):
         request = ApplyRequest(
             commit,
             _scope(scope, site.config.scope),

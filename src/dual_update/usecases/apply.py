@@ -7,6 +7,7 @@ from typing import Any
 
 from dual_update.core import plan as plans
 from dual_update.core.errors import DualUpdateError, NotNow
+from dual_update.core.hooks import begun, commands_of, with_hooks
 from dual_update.core.plan import PREPARING, Plan, Step
 from dual_update.core.run import Outcome, RunReport, ServiceResult, run_id
 from dual_update.core.snapshot import Snapshot, take
@@ -58,7 +59,10 @@ def propose(site: Site, request: ApplyRequest) -> Proposal:
     """Compute the plan from what is wanted and what runs. Touches nothing."""
     seen = see(site, request.ref, request.scope, accepts_drift=request.accepts_drift)
     situation = seen.situation
-    plan = strategy_for(situation.decision, situation).plan(situation)
+    usual = strategy_for(situation.decision, situation)
+    # What changes nothing is not a matter of taste: every strategy heals and follows alike.
+    strategy = (site.strategy() if usual.name != "none" else None) or usual
+    plan = with_hooks(strategy.plan(situation), site.config.hooks, is_first=situation.is_first)
     notes = [*plan.notes, *(f"a person must agree: {why}" for why in needs_person(seen)), *seen.drift]
     if any(step.op in {"revamp", "recreate", "roll"} for step in plan.steps):
         notes.append("what a new version writes into volumes is not taken back by a rollback.")
@@ -158,7 +162,7 @@ def _refuse(site: Site, proposal: Proposal, request: ApplyRequest) -> None:
             "The running cluster was changed by someone else:\n" + "\n".join(proposal.seen.drift),
             hint="Take the change into git, or accept that it is undone with --accept-drift.",
         )
-    if site.config.mode == "watchtower_only" and proposal.plan.strategy == "revamp":
+    if site.config.mode == "watchtower_only" and strategy_for(situation.decision, situation).name == "revamp":
         raise NotNow("This update changes the structure, and the mode watchtower_only never revamps.")
     refuse_dirty(site, situation)
 
@@ -272,6 +276,7 @@ class _Transaction:
                 ],
                 "well_before": sorted(well),
                 "plan": [(s.op, s.target, s.cause, s.undo) for s in self._proposal.plan.steps],
+                "commands": [one.to_json() for one in commands_of(self._proposal.plan.steps)],
             }
         )
 
@@ -309,7 +314,13 @@ class _Transaction:
         if not self._was_interrupted:
             for name in self._content:
                 self._site.store.quarantine(self._site.cluster, name, reason, self._run.id)
-        way = Return(self._snapshot, self._situation.after.name, well_before=self._well_before)
+        started = [one.target for one in self._site.store.journal(self._run.id) if one.op == "run"]
+        way = Return(
+            self._snapshot,
+            self._situation.after.name,
+            well_before=self._well_before,
+            commands=begun(commands_of(self._proposal.plan.steps), started),
+        )
         try:
             go_back(self._site, self._run, way)
         except Exception as failure:  # whatever it was, a person has to know that the way back failed

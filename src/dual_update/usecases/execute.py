@@ -13,6 +13,7 @@ from dual_update.core.snapshot import Snapshot, keep_reference
 from dual_update.core.strategies import jobs
 from dual_update.usecases.audit import Expectation, audit, compare, verified
 from dual_update.usecases.backup import write_backup
+from dual_update.usecases.commands import can_run, run_command
 from dual_update.usecases.freshness import is_mutable
 from dual_update.usecases.journaled import Run
 from dual_update.usecases.ports import ComposeProject
@@ -86,7 +87,18 @@ class Hands:
             "prove": self._prove,
             "audit": self._audit,
             "tidy": self._tidy,
+            "run": self._run,
         }
+
+    def _run(self, step: Step) -> None:
+        """A command of the owner. Before the outage it runs in what is there, after it in what came."""
+        situation = self.seen.situation
+        if step.command is None:
+            raise StepFailed(f"The step {step.target} runs a command and names none.")
+        project = situation.after.name
+        if situation.old_project is not None and not can_run(self.site, project, step.command):
+            project = situation.old_project.project
+        run_command(self.site, project, step.target, step.command, situation.after.hidden)
 
     def _pull(self, step: Step) -> None:
         """Pull, and see that what is here now is what the registry has: an exit code is no image."""

@@ -189,6 +189,19 @@ class Engine(Protocol):
         ...
 
 
+class Shell(Protocol):
+    """Runs the owner's commands on the host."""
+
+    def run(self, command: Sequence[str], directory: str, timeout_seconds: float) -> tuple[int, str]:
+        """Exit code and output; what it started is gone when this returns. Raises Timeout; WorldError when
+        there is no such program."""
+        ...
+
+    def has(self, program: str, directory: str) -> bool:
+        """Is there such a program, by name or by path (a relative one is in the directory)."""
+        ...
+
+
 class ComposeProject(Protocol):
     """Compose acting on a project from its stable checkout. Raises StepFailed with compose's words."""
 

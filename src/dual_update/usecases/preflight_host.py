@@ -157,6 +157,26 @@ def _writable(scene: Scene) -> Iterator[str]:
             yield f"The {what} {path} cannot be written."
 
 
+def _hooks(scene: Scene) -> Iterator[str]:
+    """The owner's commands: a place to run them, and programs on the host."""
+    hooks, situation = scene.site.config.hooks, scene.situation
+    for hook in hooks.before:
+        service = hook.command.service
+        old = situation.old_project or situation.observed
+        if service and not situation.is_first and not any(one.is_running for one in old.of(service)):
+            yield f"The command {hook.name} runs in {service} before the update, and no container of it runs."
+    for hook in hooks.after:
+        service = hook.command.service
+        if service and service not in scene.after.active:
+            yield f"The command {hook.name} runs in {service} after the update, and there is no such service."
+    for hook in (*hooks.before, *hooks.after):
+        for program in {one[0] for one in (hook.command.argv, hook.command.undo) if one}:
+            shell = scene.site.shell
+            is_here = hook.command.service or shell is None or "/" in program
+            if not is_here and shell is not None and not shell.has(program, scene.site.checkout.path):
+                yield f"The command {hook.name} needs {program}, which is not on this host."
+
+
 def _submodules(scene: Scene) -> Iterator[str]:
     yield from scene.site.checkout.bring(scene.situation.decision.head)
 
@@ -169,5 +189,6 @@ CHECKS: tuple[Check, ...] = (
     _devices,
     _room,
     _writable,
+    _hooks,
     _submodules,
 )

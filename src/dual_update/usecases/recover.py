@@ -4,11 +4,12 @@ from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 
 from dual_update.core.errors import DualUpdateError, WorldError
+from dual_update.core.hooks import Begun, begun
 from dual_update.core.plan import PREPARING
 from dual_update.core.run import Outcome, RunReport
 from dual_update.core.snapshot import Snapshot
 from dual_update.usecases.journaled import FINISHED, Run
-from dual_update.usecases.ports import Json
+from dual_update.usecases.ports import Entry, Json
 from dual_update.usecases.restore import Return, go_back, retag
 from dual_update.usecases.site import Site
 
@@ -51,7 +52,12 @@ def _settle(site: Site, record: Json) -> RunReport:
         if not is_rollback:
             site.store.amend(run.id, {"is_going_back": True, "reason": reason})
         _wait_until_quiet(site, snapshot.project)
-        way = Return(snapshot, str(record["came"]), well_before=frozenset(record.get("well_before") or ()))
+        way = Return(
+            snapshot,
+            str(record["came"]),
+            well_before=frozenset(record.get("well_before") or ()),
+            commands=begun_of(record, journal),
+        )
         try:
             go_back(site, run, way)
             outcome = "succeeded" if is_rollback else "rolled_back"
@@ -74,6 +80,15 @@ def _settle(site: Site, record: Json) -> RunReport:
     )
     site.store.finish(run.id, outcome, {**report.to_json(), "was_recovered": True})
     return report
+
+
+def begun_of(record: Json, journal: Sequence[Entry]) -> tuple[Begun, ...]:
+    """The owner's commands that a run began, by its record and journal. A rollback's record holds those that
+    it takes back: they were begun long ago."""
+    commands = [Begun.from_json(one) for one in record.get("commands") or ()]
+    if record["kind"] == "rollback":
+        return tuple(commands)
+    return begun(commands, [entry.target for entry in journal if entry.op == "run"])
 
 
 def _tidy(site: Site, record: Json) -> None:

@@ -11,11 +11,13 @@ from typing import Any
 
 from dual_update.core.cluster import Container, Observed
 from dual_update.core.errors import StepFailed, WorldError
+from dual_update.core.hooks import Begun
 from dual_update.core.model import Rendered
 from dual_update.core.plan import Op, Step
 from dual_update.core.shape import Shape, shape_of
 from dual_update.core.snapshot import Snapshot, can_be_retagged, keep_reference
 from dual_update.usecases.audit import Expectation, audit
+from dual_update.usecases.commands import can_run, undo_commands
 from dual_update.usecases.journaled import FAILED, FINISHED, STARTED, Run
 from dual_update.usecases.prove import Proof, Wanted, check, prove
 from dual_update.usecases.site import Site
@@ -25,12 +27,14 @@ from dual_update.usecases.site import Site
 class Return:
     """Where to return to. `came` is the project the failed run brought up (its name may be another);
     `forced` are services that must be made anew even where they look right (a mounted file changed);
-    `well_before` are the names of the checks that passed before."""
+    `well_before` are the names of the checks that passed before; `commands` of the owner were begun, in this
+    order."""
 
     snapshot: Snapshot
     came: str
     forced: frozenset[str] = frozenset()
     well_before: frozenset[str] = frozenset()
+    commands: tuple[Begun, ...] = ()
 
 
 STOPPING: frozenset[Op] = frozenset(
@@ -53,6 +57,9 @@ def go_back(site: Site, run: Run, way: Return) -> None:
     def do(op: Op, target: str, act: Callable[[], None]) -> None:
         run.do(Step(op, target, "the old state returns"), act)
 
+    # The newest first: a command in a container that came has to be taken back while that one still runs.
+    late = [c for c in way.commands if c.is_late and can_run(site, way.came, c.command)]
+    left = undo_commands(site, run, way.came, late)
     do("restore", "checkout and files", lambda: _restore(site, snapshot))
     do("retag", "images", lambda: retag(site, snapshot))
     for is_last in (False, True):
@@ -65,7 +72,11 @@ def go_back(site: Site, run: Run, way: Return) -> None:
             if is_last or isinstance(error, _NotWell):
                 raise
             site.say(f"once more: {error.message}")
+    rest = [c for c in way.commands if c not in late]
+    left += undo_commands(site, run, snapshot.project, rest)
     do("tidy", "networks", lambda: _tidy(site, way))
+    if left:
+        raise StepFailed(" ".join(left))
 
 
 class _NotWell(StepFailed):

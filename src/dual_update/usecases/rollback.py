@@ -1,6 +1,7 @@
 """A person's rollback: back to what ran before a run, or to what a given run left behind."""
 
 from dual_update.core.errors import NotNow, Refused, UsageError
+from dual_update.core.hooks import Begun
 from dual_update.core.run import Outcome, RunReport, run_id
 from dual_update.core.snapshot import Snapshot, keep_reference, take
 from dual_update.usecases.apply import Deaf
@@ -90,12 +91,37 @@ def _keep_now(site: Site, run: Run, came: str, last: Json | None) -> Snapshot:
     return now
 
 
+def _commands_since(site: Site, record: Json) -> tuple[Begun, ...]:
+    """The owner's commands of this run and of every good one after it, in order: all that is to be taken
+    back. What a rollback in between took back already is left out."""
+    found: list[Begun] = []
+    gone: set[str] = set()
+    for one in _since(site, record):
+        if one.get("kind") == "rollback":
+            gone |= {*(one.get("taken_back") or ())}
+        elif one["run"] not in gone:
+            found = [*map(Begun.from_json, one.get("commands") or ()), *found]
+    return tuple(found)
+
+
+def _since(site: Site, record: Json) -> list[Json]:
+    """This run and every good one after it, newest first."""
+    found: list[Json] = []
+    for one in site.store.runs(site.cluster, limit=1000):
+        if one.get("outcome") == "succeeded":
+            found.append(one)
+        if one["run"] == record["run"]:
+            break
+    return found
+
+
 def _go(site: Site, record: Json, target: Snapshot, deaf: Deaf) -> RunReport:
     started_at, began = site.clock.now(), site.clock.monotonic()
     run = Run(site, run_id(started_at, site.salt()))
     last = last_success(site)
     came = str((last or record).get("project") or target.project)
     now = _keep_now(site, run, came, last)
+    commands = _commands_since(site, record)
     site.store.begin(
         {
             "run": run.id,
@@ -117,13 +143,15 @@ def _go(site: Site, record: Json, target: Snapshot, deaf: Deaf) -> RunReport:
             "came": came,
             "well_before": [],
             "plan": [],
+            "commands": [one.to_json() for one in commands],
+            "taken_back": [one["run"] for one in _since(site, record)],
         }
     )
     outcome: Outcome = "succeeded"
     reason = None
     with deaf():
         try:
-            go_back(site, run, Return(target, came))
+            go_back(site, run, Return(target, came, commands=commands))
         except Exception as error:  # whatever it was, a person has to know
             outcome, reason = "rollback_failed", str(error).splitlines()[0]
     report = RunReport(

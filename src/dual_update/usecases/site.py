@@ -4,6 +4,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from dual_update.core.config import Config
+from dual_update.core.strategies import Strategy
 from dual_update.usecases.detect import Project, SentToBuild
 from dual_update.usecases.ports import (
     Checkout,
@@ -16,6 +17,7 @@ from dual_update.usecases.ports import (
     Renderer,
     Repository,
     Say,
+    Shell,
     Sockets,
     Store,
     Tree,
@@ -60,7 +62,9 @@ class Site:
 
     `compose` gives compose for a project name and compose files (paths below the repository's root).
     `salt` gives a few random characters for names. Without `sockets` only containers are known to take
-    ports; without a `registry` an image is known by what is here; without a `watchtower` nothing is poked.
+    ports; without a `registry` an image is known by what is here; without a `watchtower` nothing is poked;
+    without a `shell` no command runs on the host. `strategy` loads the owner's choice, where there is one:
+    only a plan runs it.
     """
 
     cluster: str
@@ -82,3 +86,5 @@ class Site:
     sockets: Sockets | None = None
     registry: Registry | None = None
     watchtower: Watchtower | None = None
+    shell: Shell | None = None
+    strategy: Callable[[], Strategy | None] = lambda: None
