@@ -61,16 +61,18 @@ class Tally:
 
 @dataclass(frozen=True)
 class Seen:
-    """One service on the engine: container ids with their start times."""
+    """One service on the engine: container ids with their start times, and whether one of them is down."""
 
     containers: Mapping[str, str]
+    is_down: bool = False
 
     @classmethod
     def all(cls, containers: list[Container]) -> dict[str, "Seen"]:
         found: dict[str, dict[str, str]] = {}
         for one in containers:
             found.setdefault(one.service, {})[one.id] = one.started_at
-        return {name: cls(ids) for name, ids in found.items()}
+        down = {one.service for one in containers if one.state != "running"}
+        return {name: cls(ids, name in down) for name, ids in found.items()}
 
 
 def happened(before: Seen | None, after: Seen | None) -> str:
@@ -80,7 +82,8 @@ def happened(before: Seen | None, after: Seen | None) -> str:
     if not stayed:
         return "recreated"
     if any(before.containers[one] != after.containers[one] for one in stayed):
-        return "restarted"
+        # Two services in one network cannot both have the port; whoever lost ended, and is started again.
+        return "untouched" if before.is_down else "restarted"
     return "untouched" if before.containers.keys() == after.containers.keys() else "scaled"
 
 
