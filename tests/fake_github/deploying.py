@@ -86,7 +86,13 @@ def add_deployment_status(call: Call) -> Answer:
         deployment_url=deployment["url"],
         creator=call.repo.user(call.login),
     )
-    call.repo.deployment_statuses.setdefault(deployment["id"], []).append(made)
+    statuses = call.repo.deployment_statuses
+    statuses.setdefault(deployment["id"], []).append(made)
+    if body["state"] == "success" and body.get("auto_inactive", True):
+        for other in call.repo.deployments.values():
+            is_before = other["id"] < deployment["id"] and other["environment"] == deployment["environment"]
+            if is_before and other["environment"] != "production" and statuses.get(other["id"]):
+                statuses[other["id"]].append({**made, "id": call.repo.tick(), "state": "inactive"})
     return Answer(201, made)
 
 

@@ -5,6 +5,7 @@ asked in github_requests.py.
 """
 
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from typing import Any
 from urllib.parse import quote
 
@@ -88,6 +89,10 @@ class PyGithubRepository(HistoryOfRepository, CodeOfRepository):
     def edit_comment(self, comment: int, body: str) -> Comment:
         return self._set("PATCH", f"/issues/comments/{comment}", {"body": body}, answers.comment)
 
+    def drop_comment(self, comment: int) -> None:
+        with suppress(NotThere):
+            self._set("DELETE", f"/issues/comments/{comment}", None, lambda _: None)
+
     def _ensure(self, label: Label) -> None:
         """Make a label that is missing; two that make it at once both have it."""
         path = f"/labels/{quote(label.name, safe='')}"
@@ -110,9 +115,14 @@ class PyGithubRepository(HistoryOfRepository, CodeOfRepository):
 
     def find_pulls(self, marker: str, head: str) -> Sequence[Pull]:
         owner = self._name.partition("/")[0]
-        listed = self._pages("/pulls", state="all", head=f"{owner}:{head}")
+        if head:
+            listed = list(self._pages("/pulls", state="all", head=f"{owner}:{head}"))
+        else:
+            listed = list(self._pages("/pulls", most=LONGEST_LOOK, state="open"))
         ours = [
-            answers.pull(one) for one in listed if answers.is_ours(one, marker) and one["head"]["ref"] == head
+            answers.pull(one)
+            for one in listed
+            if answers.is_ours(one, marker) and head in ("", one["head"]["ref"])
         ]
         return sorted(ours, key=lambda one: one.number)
 
@@ -121,7 +131,13 @@ class PyGithubRepository(HistoryOfRepository, CodeOfRepository):
             return next((one for one in self.find_pulls(marker, head) if one.is_open), None)
 
         body = {"title": title, "body": f"{marker}\n{text}", "head": head, "base": base}
-        return self._make("/pulls", body, answers.pull, found)
+        try:
+            return self._make("/pulls", body, answers.pull, found)
+        except Invalid as invalid:
+            there = self._looked_for(found) if "already exists" in invalid.message else None
+            if there is None:
+                raise
+            return there
 
     def edit_pull(
         self, number: int, *, title: str | None = None, body: str | None = None, is_open: bool | None = None
@@ -151,8 +167,11 @@ class PyGithubRepository(HistoryOfRepository, CodeOfRepository):
 
     # What runs, and what is known of a commit
 
-    def find_deployments(self, cluster: str) -> Sequence[Deployment]:
-        listed = (answers.deployment(one) for one in self._pages("/deployments", task=TASK))
+    def find_deployments(self, cluster: str, commit: str = "") -> Sequence[Deployment]:
+        # An empty word would find nothing; `none` is GitHub's own word for any.
+        listed = (
+            answers.deployment(one) for one in self._pages("/deployments", task=TASK, sha=commit or "none")
+        )
         return [one for one in listed if one.cluster == cluster]
 
     def deployment_state(self, deployment: int) -> str:
@@ -161,8 +180,8 @@ class PyGithubRepository(HistoryOfRepository, CodeOfRepository):
 
     def deploy(self, commit: str, cluster: str, run: str, environment: str) -> Deployment:
         def found() -> Deployment | None:
-            ours = (one for one in self.find_deployments(cluster) if one.run == run and one.commit == commit)
-            return next(ours, None)
+            ours = self.find_deployments(cluster, commit)
+            return next((one for one in ours if one.run == run), None)
 
         body = {
             "ref": commit,
@@ -185,7 +204,9 @@ class PyGithubRepository(HistoryOfRepository, CodeOfRepository):
             same = (newest.get("state"), newest.get("description")) == (state, words)
             return int(newest["id"]) if same else None
 
-        body = {"state": state, "description": words, **({"log_url": url} if url else {})}
+        # GitHub's default would end the deployments of other clusters in the same environment.
+        body = {"state": state, "description": words, "auto_inactive": False}
+        body.update({"log_url": url} if url else {})
         self._make(path, body, lambda one: int(one["id"]), found)
 
     def set_status(

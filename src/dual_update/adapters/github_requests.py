@@ -94,13 +94,20 @@ class Asking:
                 return self._read(self._send("POST", path, body), read, path)
             except Unknown as unknown:
                 last = unknown
-            for look in range(self._patience.looks):
-                self._pause(look + 1)
-                there = found()
-                if there is not None:
-                    return there
+            there = self._looked_for(found)
+            if there is not None:
+                return there
         assert last is not None
         raise last
+
+    def _looked_for(self, found: Callable[[], T | None]) -> T | None:
+        """Look a few times: lists lag behind writes a little."""
+        for look in range(self._patience.looks):
+            self._pause(look + 1)
+            there = found()
+            if there is not None:
+                return there
+        return None
 
     def _set(self, method: str, path: str, body: Mapping[str, Any] | None, read: Callable[[Any], T]) -> T:
         """Send what sets something: the same twice is the same, so it may be repeated as it is."""

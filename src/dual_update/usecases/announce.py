@@ -40,7 +40,7 @@ def announce(decision: Decision, github: GitHub, footer: str = "") -> Announced:
     closed stays closed. Raises WorldError when GitHub does not do its part; nothing is left half: the next
     call goes on from what is there.
     """
-    ours = github.find_issues(_cluster_marker(decision.cluster), LABEL.name)
+    ours = github.find_issues(cluster_marker(decision.cluster), LABEL.name)
     marker = issue_marker(decision)
     same = [one for one in ours if one.body.startswith(marker)]
     issue = _upserted(decision, github, same, footer) if github_wants(decision)["issue"] else None
@@ -52,7 +52,7 @@ def announce(decision: Decision, github: GitHub, footer: str = "") -> Announced:
 
 def announce_on_pull(decision: Decision, github: GitHub, number: int, footer: str = "") -> str:
     """The plan as one comment on a pull request, changed in place at each push; its address."""
-    marker = f"<!-- dual-update plan {_name(decision.cluster)} -->"
+    marker = f"<!-- dual-update plan {in_marker(decision.cluster)} -->"
     text = body_of(decision, footer)
     wanted = f"{marker}\n{text}"
     there = github.find_comments(number, marker)
@@ -71,7 +71,7 @@ def offer_pull(
     A pull request that a person opened is left in their words. Ours follows the branch's newest commit, and
     is closed with a word when the Decision no longer asks for it. None: there is none to speak of.
     """
-    marker = f"<!-- dual-update pull {_name(decision.cluster)} -->"
+    marker = f"<!-- dual-update pull {in_marker(decision.cluster)} -->"
     standing = [one for one in github.find_pulls("", branch) if one.is_open and one.base == into]
     ours = [one for one in standing if one.body.startswith(marker)]
     if not github_wants(decision)["pull_request"]:
@@ -79,7 +79,7 @@ def offer_pull(
             word = (
                 "No longer needed: the branch's newest commit asks for no change that wants a pull request."
             )
-            _say_once(github, one.number, "moot", word)
+            say_once(github, one.number, "moot", word)
             github.edit_pull(one.number, is_open=False)
         return None
     # No closing keyword: the issue is closed by the deploy that follows, not by the merge.
@@ -99,7 +99,7 @@ def close_done(decision: Decision, github: GitHub, word: str) -> tuple[int, ...]
     ours = github.find_issues(issue_marker(decision), LABEL.name)
     still_open = [one for one in ours if one.is_open]
     for one in still_open:
-        _say_once(github, one.number, "done", word)
+        say_once(github, one.number, "done", word)
         github.edit_issue(one.number, is_open=False, reason="completed")
     return tuple(one.number for one in still_open)
 
@@ -133,7 +133,7 @@ def _close(github: GitHub, moot: Issue, instead: Issue | None) -> None:
         word = "No longer needed: the newest commit asks for no update of this cluster."
     else:
         word = f"Superseded by #{instead.number}: a newer commit is what the cluster should become."
-    _say_once(github, moot.number, "moot", word)
+    say_once(github, moot.number, "moot", word)
     first, _, rest = moot.body.partition("\n")
     body = moot.body if _is_moot(moot) else f"{first}\n{MOOT}\n{rest}"
     github.edit_issue(moot.number, body=body[:LONGEST_BODY], is_open=False, reason="not_planned")
@@ -146,7 +146,7 @@ def _is_moot(issue: Issue) -> bool:
     return issue.body.partition("\n")[2].startswith(MOOT)
 
 
-def _say_once(github: GitHub, number: int, kind: str, word: str) -> None:
+def say_once(github: GitHub, number: int, kind: str, word: str) -> None:
     """One closing word of a kind; said again after a kill between word and closing, it is found."""
     marker = f"<!-- dual-update {kind} {sha256(word.encode()).hexdigest()[:12]} -->"
     if not github.find_comments(number, marker):
@@ -155,14 +155,20 @@ def _say_once(github: GitHub, number: int, kind: str, word: str) -> None:
 
 def issue_marker(decision: Decision) -> str:
     """The first line of an issue's text: cluster and fingerprint."""
-    return f"{_cluster_marker(decision.cluster)}{quote(decision.fingerprint, safe='')} -->"
+    return marker_of(decision.cluster, decision.fingerprint)
 
 
-def _cluster_marker(cluster: str) -> str:
-    return f"<!-- dual-update issue {_name(cluster)} "
+def marker_of(cluster: str, fingerprint: str) -> str:
+    """The same, for those who have no Decision at hand."""
+    return f"{cluster_marker(cluster)}{quote(fingerprint, safe='')} -->"
 
 
-def _name(cluster: str) -> str:
+def cluster_marker(cluster: str) -> str:
+    """How every issue of a cluster begins."""
+    return f"<!-- dual-update issue {in_marker(cluster)} "
+
+
+def in_marker(cluster: str) -> str:
     """A cluster's name that cannot end a comment: nothing but letters, digits, `_`, `.`, `~`, `%` and `-`."""
     return quote(cluster, safe="").replace("--", "-%2D")
 

@@ -216,10 +216,17 @@ class GitHub(History, Code, Protocol):
     def find_comments(self, number: int, marker: str) -> Sequence[Comment]: ...
     def comment(self, number: int, marker: str, text: str) -> Comment: ...
     def edit_comment(self, comment: int, body: str) -> Comment: ...
+    def drop_comment(self, comment: int) -> None:
+        """Gone, or gone already."""
+        ...
+
 
     # Pull requests
     def find_pulls(self, marker: str, head: str) -> Sequence[Pull]:
-        """Pull requests from this branch whose text begins with this, open and closed, oldest first."""
+        """Pull requests from this branch whose text begins with this, open and closed, oldest first.
+
+        An empty `head` is any branch, and then only open ones are looked at.
+        """
         ...
 
     def open_pull(self, marker: str, title: str, text: str, head: str, base: str) -> Pull: ...
@@ -232,8 +239,8 @@ class GitHub(History, Code, Protocol):
         ...
 
     # What runs, and what is known of a commit
-    def find_deployments(self, cluster: str) -> Sequence[Deployment]:
-        """Our deployments of a cluster, newest first."""
+    def find_deployments(self, cluster: str, commit: str = "") -> Sequence[Deployment]:
+        """Our deployments of a cluster, of one commit where one is given; newest first."""
         ...
 
     def deployment_state(self, deployment: int) -> str:
