@@ -28,6 +28,9 @@ ENVIRONMENT = "production"
 LOOKED_AT = 30
 """Deployments of a cluster that are searched, newest first, for one that succeeded."""
 
+MERGES = 10
+"""Commits of the deploy branch whose pull requests are asked for, to go on with their issues."""
+
 
 @dataclass(frozen=True)
 class Request:
@@ -177,6 +180,8 @@ class _Judge:
             scope=self._request.scope or self._config.scope,
             stage=entry.stage,
             path=entry.path,
+            deploy_branch=self._branch,
+            commits=() if self._is_proposal else self._came(base.commit),
         )
 
     def _answer(
@@ -254,6 +259,12 @@ class _Judge:
                 )
             return Base(tip, f"Compared with {self._branch}, {tip[:12]}.")
         return find_base(self._repository, deployed=deployed, before=self._occasion.before, head=self._head)
+
+    def _came(self, base: str | None) -> tuple[str, ...]:
+        """The commits that moved the branch from the base to the head."""
+        since = (f"^{base}",) if base else ()
+        words = ("rev-list", "--first-parent", f"--max-count={MERGES}", self._head, *since)
+        return tuple(self._repository.git(*words).out.split())
 
     def _project_name(self, project: Project) -> str:
         tree = self._repository.tree(self._head)

@@ -1,7 +1,7 @@
 """The action's container image, built for the tests: once for the same sources, whoever asks first.
 
 No registry is asked: the base is a minimal Debian made by debootstrap from the mirror that this machine's apt
-is set up with. It holds this machine's certificates and pip settings, so pip works in it as it works here. The
+is set up with. It holds this machine's certificates and pip settings, so pip works in it as here. The
 base is kept as an image and as a tarball; both are made again only when this file says something else.
 """
 

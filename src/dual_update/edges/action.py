@@ -132,7 +132,9 @@ def run(environ: Mapping[str, str] = os.environ) -> int:
         for secret in ("github-token", "submodule-token"):
             step.mask(asked.inputs[secret])
         if asked.inputs["command"] == "report":
-            return ExitCode.DONE
+            from dual_update.edges.action_report import report
+
+            return report(asked, step, github_of(asked, step))
         return detect(asked, step)
     except DualUpdateError as error:
         step.error(str(error))
@@ -175,69 +177,29 @@ def github_of(asked: Asked, step: "Step") -> "GitHub | None":
 
 def detect(asked: Asked, step: "Step") -> int:
     """Judge, say, announce."""
+    from dual_update.edges.action_tell import announced, withdrawn
     from dual_update.edges.action_words import log, summary
     from dual_update.wiring_github import judge
 
     request = request_of(asked)
+    github = github_of(asked, step)
     if request.occasion.kind in {"deleted", "ended"}:
         step.notice("Nothing to judge: the branch is gone, or the pull request has ended.")
+        if github and not request.occasion.is_fork:
+            withdrawn(request.occasion, github, step)
         write_outputs(step, (), {})
         return ExitCode.DONE
-    github = github_of(asked, step)
     verdicts = judge(request, github)
     for words in verdicts.warnings:
         step.warning(words)
     with step.group("dual-update: what changed, and why"):
         step.plain(log(verdicts))
-    urls = announced(asked, request, verdicts, github, step) if github and request.occasion.may_write else {}
+    urls = {}
+    if github and request.occasion.may_write:
+        urls = announced(asked, request.occasion, verdicts, github, step)
     step.summary(summary(verdicts, asked))
     write_outputs(step, verdicts.judged, urls, request.occasion.only_cluster)
     return verdict_code(asked, verdicts, step)
-
-
-def announced(
-    asked: Asked, request: "Request", verdicts: "Verdicts", github: "GitHub", step: "Step"
-) -> dict[str, str]:
-    """Tell GitHub what was judged; the addresses. What GitHub refuses is a warning and changes nothing."""
-    from dual_update.edges.action_words import footer
-    from dual_update.usecases import announce
-    from dual_update.usecases.announce import quietly
-
-    now, urls = request.occasion, dict[str, str]()
-
-    def tell(one: "Judged") -> None:
-        words = footer(asked, one, verdicts.deploy_branch)
-        if now.kind == "pull_request" and now.pull is not None:
-            urls["pr-url"] = announce.announce_on_pull(one.decision, github, now.pull, words).partition("#")[
-                0
-            ]
-            return
-        issue = announce.announce(one.decision, github, words).issue
-        urls.update({"issue-url": issue.url} if issue else {})
-        if verdicts.is_proposal and now.kind == "push" and now.branch:
-            pull = announce.offer_pull(one.decision, github, now.branch, verdicts.deploy_branch, issue, words)
-            urls.update({"pr-url": pull.url} if pull else {})
-
-    def status(one: "Judged") -> None:
-        state, words = status_of(one, is_proposal=verdicts.is_proposal)
-        context = f"dual-update/{one.decision.cluster}"
-        github.set_status(one.decision.head, context, state, words, asked.run_url)
-
-    for one in verdicts.judged:
-        quietly(lambda one=one: tell(one), step.warning)  # type: ignore[misc]
-        quietly(lambda one=one: status(one), step.warning)  # type: ignore[misc]
-    return urls
-
-
-def status_of(one: "Judged", *, is_proposal: bool) -> tuple[Any, str]:
-    """State and description of the commit's status: green for what is judged or needs nothing."""
-    from dual_update.core.report import TITLES
-
-    title = TITLES[one.decision.update_type]
-    if is_proposal or not one.decision.needs_update:
-        return "success", f"{title}."
-    says = {"auto": "is deployed now", "approve": "waits for a person", "no": "is not deployed"}
-    return "pending", f"{title}; {says[one.approval.deploy]}. {one.approval.why}"
 
 
 def write_outputs(

@@ -70,6 +70,7 @@ def _pull_request(payload: Mapping[str, Any], default: str, at: str) -> Occasion
         into=_branch(_at(pull, "base", "ref")),
         trusted=_commit(_at(pull, "base", "sha")),
         is_fork=not ours or ours != theirs,
+        is_merged=pull.get("merged") is True,
     )
 
 

@@ -33,17 +33,32 @@ class Announced:
     closed: tuple[int, ...] = ()
 
 
-def announce(decision: Decision, github: GitHub, footer: str = "") -> Announced:
+def announce(
+    decision: Decision, github: GitHub, footer: str = "", *, branch: str = "", merged: Sequence[str] = ()
+) -> Announced:
     """Bring the cluster's issues in line with the Decision: one open issue for what is wanted, none else.
 
     `footer` is our own Markdown (commands, links to runs), set below the report. An issue that a person
-    closed stays closed. Raises WorldError when GitHub does not do its part; nothing is left half: the next
-    call goes on from what is there.
+    closed stays closed. `branch`: the Decision is a proposal on that branch, which has an issue of its own.
+    `merged`: branches that came to the deploy branch; a proposal's issue goes on as the cluster's.
+
+    Raises WorldError when GitHub does not do its part; nothing is left half: the next call goes on from
+    what is there.
     """
-    ours = github.find_issues(cluster_marker(decision.cluster), LABEL.name)
-    marker = issue_marker(decision)
+    prefix = proposal_marker(branch, decision.cluster) if branch else cluster_marker(decision.cluster)
+    ours = list(github.find_issues(prefix, LABEL.name))
+    marker = f"{prefix}{quote(decision.fingerprint, safe='')} -->"
     same = [one for one in ours if one.body.startswith(marker)]
-    issue = _upserted(decision, github, same, footer) if github_wants(decision)["issue"] else None
+    proposed = [
+        one
+        for name in dict.fromkeys(merged)
+        for one in github.find_issues(proposal_marker(name, decision.cluster), LABEL.name)
+        if one.is_open
+    ]
+    ours += proposed
+    if not same:
+        same = proposed[:1]
+    issue = _upserted(decision, github, same, footer, marker) if github_wants(decision)["issue"] else None
     moot = [one for one in ours if one.is_open and (issue is None or one.number != issue.number)]
     for one in moot:
         _close(github, one, issue)
@@ -112,8 +127,18 @@ def quietly(tell: Callable[[], object], warn: Callable[[str], None]) -> None:
         warn(f"GitHub was not told: {' '.join(str(error).split())}")
 
 
-def _upserted(decision: Decision, github: GitHub, same: Sequence[Issue], footer: str) -> Issue:
-    marker, title, text = issue_marker(decision), title_of(decision), body_of(decision, footer)
+def withdraw(github: GitHub, branch: str, word: str) -> tuple[int, ...]:
+    """A proposal came to nothing: say why on the issues of its branch and close them."""
+    ours = github.find_issues(f"<!-- dual-update proposal {in_marker(branch)} ", LABEL.name)
+    still_open = [one for one in ours if one.is_open]
+    for one in still_open:
+        say_once(github, one.number, "moot", word)
+        github.edit_issue(one.number, is_open=False, reason="not_planned")
+    return tuple(one.number for one in still_open)
+
+
+def _upserted(decision: Decision, github: GitHub, same: Sequence[Issue], footer: str, marker: str) -> Issue:
+    title, text = title_of(decision), body_of(decision, footer)
     wanted = f"{marker}\n{text}"
     if not same:
         return github.open_issue(marker, title, text, [LABEL])
@@ -166,6 +191,11 @@ def marker_of(cluster: str, fingerprint: str) -> str:
 def cluster_marker(cluster: str) -> str:
     """How every issue of a cluster begins."""
     return f"<!-- dual-update issue {in_marker(cluster)} "
+
+
+def proposal_marker(branch: str, cluster: str) -> str:
+    """How an issue begins that tells what a branch would change."""
+    return f"<!-- dual-update proposal {in_marker(branch)} {in_marker(cluster)} "
 
 
 def in_marker(cluster: str) -> str:

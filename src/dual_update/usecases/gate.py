@@ -37,6 +37,7 @@ class Occasion:
     into: str = ""
     trusted: str = ""
     is_fork: bool = False
+    is_merged: bool = False
     has_person: bool = False
     only_cluster: str = ""
 
@@ -57,6 +58,9 @@ class Judged:
     scope: str = "cluster"
     stage: int = 0
     path: str = ""
+    deploy_branch: str = "main"
+    commits: tuple[str, ...] = ()
+    """What came to the deploy branch since the base, newest first; the newest few."""
 
     def entry(self) -> dict[str, Any]:
         """One entry of the deploy job's matrix."""
@@ -74,6 +78,7 @@ class Judged:
             "scope": self.scope,
             "stage": self.stage,
             "path": self.path,
+            "deploy_branch": self.deploy_branch,
         }
 
 

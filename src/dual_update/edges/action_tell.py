@@ -1,0 +1,88 @@
+"""Tell GitHub what an event means: issue, pull request or comment, and the commit's status.
+
+Quietly: what GitHub refuses becomes a warning of the step, and no decision depends on it.
+"""
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from dual_update.core.report import TITLES
+from dual_update.edges.action_words import footer
+from dual_update.usecases import announce
+from dual_update.usecases.announce import quietly
+
+if TYPE_CHECKING:
+    from dual_update.adapters.actions import Step
+    from dual_update.edges.action import Asked
+    from dual_update.usecases.gate import Judged, Occasion
+    from dual_update.usecases.github_ports import CommitState, GitHub
+    from dual_update.wiring_github import Verdicts
+
+
+def announced(
+    asked: "Asked", now: "Occasion", verdicts: "Verdicts", github: "GitHub", step: "Step"
+) -> dict[str, str]:
+    """Announce every cluster's Decision where this event is talked about; addresses by output's name.
+
+    A pull request gets one comment. A branch gets an issue of its own, and the pull request where one is
+    asked for. What comes to the deploy branch gets the cluster's issue. Other events are only looked at.
+    """
+    if now.kind == "other":
+        return {}
+    urls: dict[str, str] = {}
+    for one in verdicts.judged:
+        words = footer(asked, one, verdicts.deploy_branch)
+        quietly(lambda one=one, words=words: _tell(one, words, now, verdicts, github, urls), step.warning)  # type: ignore[misc]
+        quietly(lambda one=one: _set_status(asked, one, github, verdicts), step.warning)  # type: ignore[misc]
+    return urls
+
+
+def _tell(
+    one: "Judged", words: str, now: "Occasion", verdicts: "Verdicts", github: "GitHub", urls: dict[str, str]
+) -> None:
+    if now.kind == "pull_request" and now.pull is not None:
+        url = announce.announce_on_pull(one.decision, github, now.pull, words)
+        urls["pr-url"] = url.partition("#")[0]
+        return
+    branch = now.branch if verdicts.is_proposal else ""
+    if verdicts.is_proposal and not branch:
+        return
+    merged = () if branch else _merged(github, one.commits, verdicts.deploy_branch)
+    issue = announce.announce(one.decision, github, words, branch=branch, merged=merged).issue
+    if issue is not None:
+        urls["issue-url"] = issue.url
+    if branch and now.kind == "push":
+        pull = announce.offer_pull(one.decision, github, branch, verdicts.deploy_branch, issue, words)
+        if pull is not None:
+            urls["pr-url"] = pull.url
+
+
+def _merged(github: "GitHub", commits: Sequence[str], deploy_branch: str) -> tuple[str, ...]:
+    """The branches that these commits of the deploy branch brought."""
+    pulls = [one for commit in commits for one in github.pulls_of(commit)]
+    ours = [one.head for one in pulls if one.is_merged and one.base == deploy_branch]
+    return tuple(dict.fromkeys(ours))
+
+
+def _set_status(asked: "Asked", one: "Judged", github: "GitHub", verdicts: "Verdicts") -> None:
+    state, words = status_of(one, is_proposal=verdicts.is_proposal)
+    context = f"dual-update/{one.decision.cluster}"[:200]
+    if github.status(one.decision.head, context) != (state, words):
+        github.set_status(one.decision.head, context, state, words, asked.run_url)
+
+
+def status_of(one: "Judged", *, is_proposal: bool) -> "tuple[CommitState, str]":
+    """State and description of the commit's status: green for what is judged or needs nothing."""
+    title = TITLES[one.decision.update_type]
+    if is_proposal or not one.decision.needs_update:
+        return "success", f"{title}."
+    says = {"auto": "is deployed now", "approve": "waits for a person", "no": "is not deployed"}
+    return "pending", f"{title}; {says[one.approval.deploy]}. {one.approval.why}"[:140]
+
+
+def withdrawn(now: "Occasion", github: "GitHub", step: "Step") -> None:
+    """The branch is gone, or its pull request was closed: what was said about the proposal is moot."""
+    if not now.branch or now.is_merged:
+        return
+    gone = "The branch is gone." if now.kind == "deleted" else "Its pull request was closed."
+    quietly(lambda: announce.withdraw(github, now.branch, f"No longer needed: {gone}"), step.warning)
