@@ -21,6 +21,7 @@ from dual_update.core.config import (
     HttpCheck,
     MultiCluster,
     Retention,
+    StageEntry,
     StrategyFile,
     TcpCheck,
     Watchtower,
@@ -84,7 +85,12 @@ def parse_multi_cluster(content: bytes, where: str) -> MultiCluster:
     """Clusters from the bytes of a file that messages call `where`."""
     marked = read(content, where)
     _check(marked, MULTI_CLUSTER_SCHEMA, where, _cluster_complaints(marked))
-    return MultiCluster(tuple(_cluster(one) for one in marked.value["clusters"]))
+    data = marked.value
+    return MultiCluster(
+        tuple(_cluster(one) for one in data["clusters"]),
+        tuple(StageEntry(**one) for one in data.get("stages", ())),
+        data.get("on_failure", "stop"),
+    )
 
 
 def schema(name: str) -> dict[str, Any]:
@@ -106,7 +112,7 @@ def _bytes(path: Path) -> bytes:
 
 def _cluster(data: Mapping[str, Any]) -> ClusterEntry:
     fields = dict(data)
-    for key in ("runner", "compose_files"):
+    for key in ("runner", "compose_files", "windows"):
         fields[key] = tuple(data.get(key, ()))
     if "health" in data:
         fields["health"] = _health(data["health"])
@@ -256,18 +262,18 @@ def _config_complaints(marked: Marked) -> Iterator[Complaint]:
             path: PathIn = ("rules", rule)
             yield marked.line(path), f"{_shown(path)}: unknown rule.{_suggestion(rule, ids)}"
     yield from _paths(marked, ("compose_files",), data.get("compose_files", ()))
-    yield from _window_complaints(marked, data.get("windows", ()))
+    yield from _window_complaints(marked, ("windows",), data.get("windows", ()))
     yield from _health_complaints(marked, ("health",), data.get("health", {}))
     yield from _hook_complaints(marked, data.get("hooks", {}))
     if isinstance(strategy := data.get("strategy"), dict):
         yield from _paths(marked, ("strategy",), [strategy["file"]], key="file")
 
 
-def _window_complaints(marked: Marked, windows: Iterable[str]) -> Iterator[Complaint]:
+def _window_complaints(marked: Marked, where: PathIn, windows: Iterable[str]) -> Iterator[Complaint]:
     from dual_update.core.schedule import window
 
     for number, words in enumerate(windows):
-        path: PathIn = ("windows", number)
+        path: PathIn = (*where, number)
         try:
             found = window(words)
             ZoneInfo(found.zone)
@@ -298,6 +304,30 @@ def _cluster_complaints(marked: Marked) -> Iterator[Complaint]:
         seen.add(one["name"])
         yield from _paths(marked, (*path, "compose_files"), one.get("compose_files", ()))
         yield from _health_complaints(marked, (*path, "health"), one.get("health", {}))
+        yield from _window_complaints(marked, (*path, "windows"), one.get("windows", ()))
+        if "token_env" in one and _is_told_in_the_open(one.get("url", "")):
+            here = (*path, "url")
+            yield marked.line(here), f"{_shown(here)}: a token is sent by https only, or within this machine."
+    yield from _stage_complaints(marked)
+
+
+def _is_told_in_the_open(url: str) -> bool:
+    """Would a token that is sent there pass over a network unencrypted."""
+    host = url.removeprefix("http://").partition("/")[0].lower()
+    name = host[: host.index("]") + 1] if "]" in host else host.partition(":")[0]
+    return url.startswith("http://") and name not in {"localhost", "127.0.0.1", "[::1]"}
+
+
+def _stage_complaints(marked: Marked) -> Iterator[Complaint]:
+    used = {one.get("stage", 0) for one in marked.value.get("clusters", ())}
+    seen: set[int] = set()
+    for number, one in enumerate(marked.value.get("stages", ())):
+        here: PathIn = ("stages", number, "stage")
+        if one["stage"] in seen:
+            yield marked.line(here), f"{_shown(here)}: this stage is there already."
+        elif one["stage"] not in used:
+            yield marked.line(here), f"{_shown(here)}: no cluster has this stage."
+        seen.add(one["stage"])
 
 
 def _paths(marked: Marked, path: PathIn, names: Iterable[str], key: str = "") -> Iterator[Complaint]:

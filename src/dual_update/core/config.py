@@ -124,7 +124,12 @@ class Config:
 
 @dataclass(frozen=True)
 class ClusterEntry:
-    """One line of multi-cluster.yml. Driven by the API at `url`, or by a `runner` with these labels."""
+    """A line of multi-cluster.yml. Driven by the API at `url`, by a runner with these labels, or from here
+    where its checkout at `path` lies on this machine.
+
+    `token_env` names the variable (or secret) that holds the API's token, `state_dir` is where that cluster
+    remembers, and `windows` are the hours in which a roll-out may begin there.
+    """
 
     name: str
     url: str | None = None
@@ -135,10 +140,25 @@ class ClusterEntry:
     compose_files: tuple[str, ...] = ()
     path: str = ""
     health: Health | None = None
+    token_env: str = ""
+    state_dir: str = ""
+    windows: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class StageEntry:
+    """How the clusters of one stage go: at most `batch` at once, and `bake_seconds` well before the next."""
+
+    stage: int
+    name: str = ""
+    batch: int = 1
+    bake_seconds: float = 0.0
 
 
 @dataclass(frozen=True)
 class MultiCluster:
-    """The clusters of a rollout, in the order they were written."""
+    """The clusters of a roll-out, in the order they were written, and how their stages go."""
 
     clusters: tuple[ClusterEntry, ...] = ()
+    stages: tuple[StageEntry, ...] = ()
+    on_failure: Literal["stop", "rollback_all"] = "stop"
