@@ -68,6 +68,13 @@ class SqliteHistory:
     def lines(self, since: float, *, cluster: str = "", limit: int = 20_000) -> tuple[Json, ...]:
         return self.page(cluster=cluster, since=since, limit=limit).lines
 
+    def ended_since(self, moment: float) -> tuple[str, ...]:
+        rows = self._database.read(
+            "SELECT run FROM history WHERE started >= ? AND ended >= ? ORDER BY ended",
+            (moment - 86_400.0, moment),
+        )
+        return tuple(row[0] for row in rows)
+
     def totals(self) -> tuple[Total, ...]:
         within: dict[tuple[str, str, str], dict[float, int]] = {}
         for cluster, outcome, strategy, at_most, runs in self._database.read("SELECT * FROM durations"):

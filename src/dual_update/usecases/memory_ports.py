@@ -61,6 +61,10 @@ class History(Protocol):
         """The newest `limit` runs that began since then, for figures."""
         ...
 
+    def ended_since(self, moment: float) -> tuple[str, ...]:
+        """Names of the runs that ended since then, of those that began no more than a day before it."""
+        ...
+
     def totals(self) -> tuple[Total, ...]: ...
     def last_ended(self) -> Mapping[tuple[str, str], float]:
         """When the newest run of each cluster and outcome ended."""
