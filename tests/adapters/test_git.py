@@ -339,3 +339,28 @@ def test_an_unborn_branch_and_an_empty_repository_say_so(tmp_path: Path, history
     history.git("checkout", "--quiet", "--orphan", "unborn")
     with GitRepository(history.directory) as clone, pytest.raises(UsageError, match="HEAD"):
         clone.resolve(["HEAD"])
+
+
+def test_links_inside_a_submodule_are_followed_too(tmp_path: Path, lib: Checkout) -> None:
+    lib.write({"conf/real.conf": "x"})
+    (lib.directory / "app.conf").symlink_to("conf/real.conf")
+    (lib.directory / "folder").symlink_to("conf")
+    (lib.directory / "up").symlink_to("../../shared")
+    (lib.directory / "out").symlink_to("../../../etc")
+    lib.commit(message="links")
+    parent = Checkout(tmp_path / "p")
+    parent.commit({"shared/file": "y"})
+    parent.git("submodule", "--quiet", "add", str(lib.directory), "vendor/lib")
+    (parent.directory / "conf").symlink_to("vendor/lib/folder")
+    head = parent.commit(message="as a submodule")
+    with GitRepository(parent.directory) as repository:
+        tree = repository.tree(head)
+        for path, real in (
+            ("vendor/lib/app.conf", "vendor/lib/conf/real.conf"),
+            ("vendor/lib/folder/real.conf", "vendor/lib/conf/real.conf"),
+            ("conf/real.conf", "vendor/lib/conf/real.conf"),  # through both
+            ("vendor/lib/up/file", "shared/file"),  # as the kernel would in the checkout
+            ("vendor/lib/out/passwd", "vendor/lib/out/passwd"),
+        ):
+            assert tree.real(path) == real
+        assert tree.read(tree.real("conf/real.conf")) == b"x"

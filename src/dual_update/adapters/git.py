@@ -210,6 +210,7 @@ class GitTree:
         self._commit = commit
         self._within = within  # the submodule this is the tree of, as a path with a slash at its end
         self._entries: tuple[Sequence[str], Sequence[_Pointer]] | None = None
+        self._followed: dict[str, GitTree] = {}  # by the submodule's path
         self._links: dict[str, str] = {}  # symbolic links, and the ids of the blobs that say where to
 
     @property
@@ -235,25 +236,38 @@ class GitTree:
         return paths
 
     def real(self, path: str) -> str:
-        """The path with the commit's symbolic links followed, as the host's kernel would. One that leads
-        out of the commit, in circles or into a submodule's own links stays as it is."""
-        self._ls()
-        if not self._links:
+        """The path with the commit's symbolic links followed, its submodules' too, as the host's kernel
+        would. One that leads out of the commit or in circles stays as it is."""
+        if not self._ls()[1] and not self._links:
             return path
         done: list[str] = []
         left = path.split("/")[::-1]
         for _ in range(MOST_LINKS):
-            while left and "/".join([*done, left[-1]]) not in self._links:
+            words = None
+            while left and (words := self._target("/".join([*done, left[-1]]))) is None:
                 done.append(left.pop())
-            if not left:
+            if words is None:
                 return "/".join(done)
-            _, target = self._objects.object(self._links["/".join([*done, left.pop()])])
-            words = target.decode("utf-8", "surrogateescape")
+            left.pop()
             here = posixpath.normpath(posixpath.join("/".join(done), words))
             if here.startswith(("/", "..")):
                 return path
             done, left = [], [*left, *([] if here == "." else here.split("/")[::-1])]
         return path
+
+    def _target(self, path: str) -> str | None:
+        """Where the symbolic link at a path leads, in its own words; None where there is no link."""
+        pointers = self._ls()[1]
+        if path in self._links:
+            return self._objects.object(self._links[path])[1].decode("utf-8", "surrogateescape")
+        for pointer in pointers:
+            if path.startswith(f"{pointer.path}/"):
+                try:
+                    inner = self.follow(pointer)
+                except UsageError:  # its commit is not here; whoever needs its files says so
+                    return None
+                return inner._target(path[len(pointer.path) + 1 :])
+        return None
 
     def pointers(self) -> Sequence[_Pointer]:
         """The submodules of this commit. Most commits have none, which one look into `.gitmodules` tells."""
@@ -263,10 +277,13 @@ class GitTree:
 
     def follow(self, pointer: _Pointer) -> "GitTree":
         """The tree a pointer names. Raises UsageError that says how to fetch it when it is not here."""
+        if pointer.path in self._followed:
+            return self._followed[pointer.path]
         module = self._objects.module(pointer)
         path = self._within + pointer.path
         if module is not None:
-            return GitTree(module, pointer.commit, path + "/")
+            self._followed[pointer.path] = GitTree(module, pointer.commit, path + "/")
+            return self._followed[pointer.path]
         what = f"Submodule {path} points to commit {pointer.commit}, which is not on this machine."
         if _git_dir_of(self._objects.worktree / pointer.path) is not None:
             raise UsageError(what, hint=f"Fetch it: git -C {path} fetch origin {pointer.commit}")
