@@ -324,6 +324,7 @@ class DockerEngine:
             environment=_variables(config.get("Env")),
             image_environment=_variables(image.get("Env")),
             image_volumes=tuple(sorted(image.get("Volumes") or ())),
+            health_output=_last_words(facts),
         )
 
     def log_tail(self, container_id: str, lines: int = 20) -> str:
@@ -600,6 +601,12 @@ def _container(facts: Mapping[str, Any], named: frozenset[str]) -> Container:
             for one in facts.get("Mounts") or ()
         },
     )
+
+
+def _last_words(facts: Mapping[str, Any]) -> str:
+    """What the health check's last try printed."""
+    tries = (facts["State"].get("Health") or {}).get("Log") or []
+    return str(tries[-1].get("Output") or "") if tries else ""
 
 
 def _variables(pairs: Sequence[str] | None) -> dict[str, str]:

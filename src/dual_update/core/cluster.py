@@ -55,6 +55,7 @@ class Details:
     environment: Mapping[str, str] = field(default_factory=dict, repr=False)
     image_environment: Mapping[str, str] = field(default_factory=dict, repr=False)
     image_volumes: tuple[str, ...] = ()
+    health_output: str = field(default="", repr=False)  # of the health check's last try
 
 
 @dataclass(frozen=True)

@@ -43,7 +43,7 @@ class StepResult:
 
 @dataclass(frozen=True)
 class RunReport:
-    """A finished run."""
+    """A finished run. `evidence` is what the host saw of a failure: service, health, log; redacted."""
 
     run: str
     cluster: str
@@ -59,6 +59,7 @@ class RunReport:
     services: Mapping[str, ServiceResult] = field(default_factory=dict)
     steps: tuple[StepResult, ...] = ()
     was_interrupted: bool = False
+    evidence: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def exit_code(self) -> ExitCode:
@@ -100,6 +101,7 @@ class RunReport:
                 }
                 for step in self.steps
             ],
+            **({"evidence": dict(self.evidence)} if self.evidence else {}),
         }
 
 

@@ -1,6 +1,6 @@
 """The transaction: the cluster ends as wanted and proven, or exactly as it was."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
 from typing import Any
@@ -23,6 +23,7 @@ from dual_update.usecases.retention import forget_the_old
 from dual_update.usecases.scene import is_reference
 from dual_update.usecases.site import Site
 from dual_update.usecases.situation import WANTED_DIRECTORY, Seen, last_success, see
+from dual_update.usecases.witness import witness
 
 Ask = Callable[["Proposal"], bool]
 Deaf = Callable[[], AbstractContextManager[None]]
@@ -220,6 +221,7 @@ class _Transaction:
         self._hands = Hands(site, proposal.seen, self._snapshot, proposal.plan)
         self._was_interrupted = False
         self._content: tuple[str, ...] = ()
+        self._evidence: Mapping[str, str] = {}
 
     def run(self) -> RunReport:
         self._begin()
@@ -309,6 +311,9 @@ class _Transaction:
         self._was_interrupted = isinstance(error, KeyboardInterrupt)
         reason = _sentence(error)
         self._site.say(f"failed: {reason}")
+        if not self._was_interrupted:
+            after = self._situation.after
+            self._evidence = witness(self._site, after.name, jobs(after), after.hidden)
         self._site.say("going back to what ran before")
         self._site.store.amend(self._run.id, {"reason": reason, "is_going_back": True})
         if not self._was_interrupted:
@@ -346,6 +351,7 @@ class _Transaction:
             services=self._services(is_good=is_good),
             steps=tuple(self._run.steps),
             was_interrupted=self._was_interrupted,
+            evidence=self._evidence,
         )
         if is_good:  # a person tried it once more, and it was good
             for name in self._content:
