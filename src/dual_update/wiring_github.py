@@ -1,7 +1,8 @@
 """Composition root of what speaks to GitHub: an event in, each cluster's Decision and its approval out."""
 
+import os
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -20,6 +21,7 @@ from dual_update.usecases.gate import DEPLOYING, Judged, Occasion, holds
 from dual_update.usecases.ports import Renderer, Tree
 
 if TYPE_CHECKING:
+    from dual_update.adapters.github import Patience
     from dual_update.usecases.github_ports import GitHub
 
 ENVIRONMENT = "production"
@@ -61,9 +63,31 @@ class Verdicts:
 
 def connect(api_url: str, repository: str, token: str) -> "GitHub":
     """One repository on GitHub. Raises UsageError when address, name or token cannot be right."""
-    from dual_update.adapters.github import PyGithubRepository
+    from dual_update.adapters.github import Patience, PyGithubRepository
 
-    return PyGithubRepository(api_url, repository, token)
+    return PyGithubRepository(api_url, repository, token, patience=_patience(Patience()))
+
+
+def _patience(usual: "Patience") -> "Patience":
+    """DUAL_UPDATE_GITHUB_PAUSE_SECONDS stands for the pause between two writes: 1, as GitHub asks for.
+
+    A server of one's own may take more; the other pauses follow in proportion.
+    """
+    given = os.environ.get("DUAL_UPDATE_GITHUB_PAUSE_SECONDS")
+    if not given:
+        return usual
+    try:
+        factor = float(given)
+    except ValueError:
+        factor = -1.0
+    if not 0 <= factor <= 60:
+        raise UsageError("DUAL_UPDATE_GITHUB_PAUSE_SECONDS must be a number of seconds from 0 to 60.")
+    return replace(
+        usual,
+        pause_seconds=usual.pause_seconds * factor,
+        between_reads_seconds=usual.between_reads_seconds * factor,
+        between_writes_seconds=usual.between_writes_seconds * factor,
+    )
 
 
 def judge(request: Request, github: "GitHub | None") -> Verdicts:

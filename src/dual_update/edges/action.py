@@ -207,16 +207,16 @@ def write_outputs(
 ) -> None:
     """All outputs, always all of them: an empty one is an answer, too."""
     from dual_update.core.report import report
-    from dual_update.usecases.gate import heaviest, matrix
+    from dual_update.usecases.gate import answer, heaviest, matrix
 
-    update_type, strategy, deploy = heaviest(judged)
+    update_type, strategy = heaviest(judged)
     entries = matrix(judged, only_cluster)
     decisions = [report(one.decision) for one in judged]
     values = {
         "update-type": update_type,
         "needs-update": "true" if any(one.decision.needs_update for one in judged) else "false",
         "strategy": strategy,
-        "deploy": deploy if entries else "no",
+        "deploy": answer(entries),
         "fingerprint": judged[0].decision.fingerprint if len(judged) == 1 else "",
         **{name: urls.get(name, "") for name in OUTPUTS if name.endswith("-url")},
         "clusters": compact(entries),

@@ -4,7 +4,7 @@ An event is told once as an `Occasion`, whoever told it. `usecases/approval.py` 
 be deployed; here is what it cannot know: what the event means, and the holds that come of the policy.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -105,13 +105,17 @@ WEIGHTS = ("none", "image_only", "structural", "mixed")
 ANSWERS = ("no", "auto", "approve")
 
 
-def heaviest(judged: Sequence[Judged]) -> tuple[str, str, str]:
-    """Update type, strategy and answer for all clusters together: one that asks makes all wait."""
+def heaviest(judged: Sequence[Judged]) -> tuple[str, str]:
+    """Update type and strategy for all clusters together."""
     if not judged:
-        return "none", "none", "no"
+        return "none", "none"
     worst = max(judged, key=lambda one: WEIGHTS.index(one.decision.update_type))
-    deploy = max((one.approval.deploy for one in judged), key=ANSWERS.index)
-    return worst.decision.update_type, worst.decision.strategy, deploy
+    return worst.decision.update_type, worst.decision.strategy
+
+
+def answer(entries: Sequence[Mapping[str, Any]]) -> str:
+    """One answer for a whole matrix: one cluster that asks makes all wait."""
+    return max((str(one["deploy"]) for one in entries), key=ANSWERS.index, default="no")
 
 
 def matrix(judged: Sequence[Judged], only: str = "") -> list[dict[str, Any]]:
