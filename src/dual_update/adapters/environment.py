@@ -90,6 +90,11 @@ def environment(variables: Mapping[str, str] | None = None) -> Environment:
     )
 
 
+def variable(name: str) -> str:
+    """One variable of this process, or the content of the file that NAME_FILE names; empty without either."""
+    return _value(os.environ, name)
+
+
 def _value(given: Mapping[str, str], name: str) -> str:
     """The variable, or the content of the file that NAME_FILE names, without the line's end."""
     plain, file = given.get(name, ""), given.get(f"{name}_FILE", "")

@@ -15,6 +15,8 @@ import subprocess
 import sys
 import threading
 from collections.abc import Callable, Sequence
+from contextlib import suppress
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -39,12 +41,17 @@ class JobFiles:
         self._children: dict[str, subprocess.Popen[bytes]] = {}
         self._lock = threading.Lock()
 
-    def start(self, job: Job) -> None:
-        path = self._path(job.id, "job")
+    def keep(self, job: Job) -> None:
         try:
             self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
             self._forget_the_old()
-            write_whole(path, job.to_json())
+            write_whole(self._path(job.id, "job"), job.to_json())
+        except OSError as error:
+            raise WorldError(f"The job cannot be written down: {error.strerror or error}.") from error
+
+    def start(self, job: Job) -> None:
+        path = self._path(job.id, "job")
+        try:
             with path.open("rb") as held, self._path(job.id, "log").open("ab") as log:
                 fcntl.flock(held, fcntl.LOCK_EX)
                 child = subprocess.Popen(
@@ -84,6 +91,10 @@ class JobFiles:
             return Ending(**data) if data else None
         except TypeError:
             return None
+
+    def end(self, job: str, ending: Ending) -> None:
+        with suppress(OSError):
+            write_whole(self._path(job, "end"), asdict(ending))
 
     def log(self, job: str, lines: int = 200) -> tuple[str, ...]:
         if not _ID.fullmatch(job):

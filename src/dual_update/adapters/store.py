@@ -74,6 +74,11 @@ class SqliteStore:
         """Close the database. A closed store opens it anew when asked again."""
         self._database.close()
 
+    def changes(self) -> int:
+        """A number that is another one once somebody else, another process or another SqliteStore, has
+        written (SQLite, PRAGMA data_version)."""
+        return int(self._database.read("PRAGMA data_version")[0][0])
+
     # --- runs and their journal
 
     def begin(self, record: Json) -> None:

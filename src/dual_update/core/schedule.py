@@ -16,6 +16,8 @@ DAYS = ("mon", "tue", "wed", "thu", "fri", "sat", "sun")
 JITTER = 0.1
 """Part of the interval by which a tick is moved, so that many hosts do not ask at once."""
 
+FIRST_RETRY_SECONDS = 30.0
+
 MINUTES_OF_A_DAY = 24 * 60
 
 _WINDOW = re.compile(
@@ -82,27 +84,30 @@ def is_open(windows: Sequence[Window], now: datetime, zone: Zone) -> bool:
 
 
 def opens_at(windows: Sequence[Window], now: datetime, zone: Zone) -> datetime | None:
-    """The next moment at which a window is open, to the minute; now, where one is. None: not in 8 days."""
+    """The next moment at which a window is open, to the minute; now, where one is. None: not in 8 days.
+
+    Windows begin at their minute of a day, so only those minutes are looked at. Where the clock skips one
+    (summer time), the window opens with the first minute that exists.
+    """
     if is_open(windows, now, zone):
         return now
-    minute = now.astimezone(UTC).replace(second=0, microsecond=0)
-    # Windows begin at some minute of a day: every quarter is looked at first, then back to the exact one.
-    for _ in range(8 * 24 * 4 + 1):
-        minute += timedelta(minutes=15)
-        if is_open(windows, minute, zone):
-            break
-        # a window shorter than a quarter may lie between two looks
-        between = (minute - timedelta(minutes=back) for back in range(14, 0, -1))
-        short = next((one for one in between if is_open(windows, one, zone)), None)
-        if short is not None:
-            return short
-    else:
-        return None
-    while is_open(windows, minute - timedelta(minutes=1), zone) and minute - timedelta(minutes=1) > now:
-        minute -= timedelta(minutes=1)
-    return minute
+    found: list[datetime] = []
+    for one in windows:
+        local = now.astimezone(zone(one.zone)).replace(second=0, microsecond=0)
+        for days in range(9):
+            wall = (local + timedelta(days=days)).replace(hour=one.begin // 60, minute=one.begin % 60)
+            moment = wall.astimezone(UTC)  # by way of UTC: an hour that the clock skips is moved behind it
+            if moment > now and one.holds(moment.astimezone(zone(one.zone))):
+                found.append(moment)
+                break
+    return min(found, default=None)
 
 
 def next_tick(interval_seconds: float, luck: float) -> float:
     """Seconds until the next look: the interval, moved by up to JITTER of it. `luck` lies in [0, 1)."""
     return interval_seconds * (1 + JITTER * (2 * luck - 1))
+
+
+def retry_after(failures: int, interval_seconds: float, luck: float) -> float:
+    """Seconds until the next look after so many failed ones: soon at first, never later than a usual tick."""
+    return next_tick(min(interval_seconds, FIRST_RETRY_SECONDS * 2.0 ** min(failures - 1, 20)), luck)

@@ -3,11 +3,12 @@
 import json
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+from zoneinfo import ZoneInfo
 
 import click
 
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
     from dual_update.core.run import RunReport
     from dual_update.edges.web.auth import WebSettings
     from dual_update.usecases.service import Service
+    from dual_update.usecases.service_ports import Forge
 
 JOB_COMMAND = "service-job"
 
@@ -58,7 +60,7 @@ def serve(settings: Settings, host: str, port: int, allowed_hosts: Sequence[str]
         deploy_branch=told.deploy_branch,
         repository=told.github_repository,
     )
-    return _listen(make_service(settings, told), web)
+    return _listen(make_service(settings, told, f"http://{host}:{port}"), web)
 
 
 def with_environment(settings: Settings, told: "Environment") -> Settings:
@@ -78,24 +80,54 @@ def with_environment(settings: Settings, told: "Environment") -> Settings:
     )
 
 
-def make_service(settings: Settings, told: "Environment") -> "Service":
+def make_service(settings: Settings, told: "Environment", url: str = "") -> "Service":
     """The service with everything it meets."""
     from dual_update.adapters.clock import SystemWall
     from dual_update.adapters.jobs import JobFiles, program
+    from dual_update.adapters.store import SqliteStore
     from dual_update.usecases.service import Policy, Service, World
-    from dual_update.wiring import open_site, open_store, state_directory
+    from dual_update.wiring import open_site, state_directory
 
     def command(job: Path) -> Sequence[str]:
         return program(JOB_COMMAND, *_flags(settings), str(job))
 
+    state = state_directory(settings)
     world = World(
         open_site=lambda ref: open_site(settings, ref, lambda _: None),
-        store=open_store(settings),
-        hands=JobFiles(state_directory(settings), command),
+        memory=SqliteStore(state),
+        reader=SqliteStore(state),
+        changes=SqliteStore(state).changes,
+        hands=JobFiles(state, command),
         wall=SystemWall(),
+        zone=ZoneInfo,
+        connect=_connector(settings, told),
         log=log,
     )
-    return Service(world, Policy(told.check_interval_seconds, told.is_auto_approved))
+    return Service(world, Policy(told.check_interval_seconds, told.is_auto_approved, url))
+
+
+def _connector(settings: Settings, told: "Environment") -> "Callable[[], Forge | None]":
+    """GitHub, when a token is there: asked late and once, since the checkout may not be there yet."""
+    found: list[Forge] = []
+
+    def connect() -> "Forge | None":
+        if not told.github_token:
+            return None
+        if not found:
+            from dual_update.adapters.git import GitRepository
+            from dual_update.adapters.github import PyGithubRepository
+            from dual_update.core.submodule import owner_and_name
+
+            with GitRepository(settings.repo) as repository:
+                url = repository.try_git("remote", "get-url", "origin").out.strip()
+            name = told.github_repository or owner_and_name(url)
+            if not name:
+                return None
+            api = os.environ.get("GITHUB_API_URL", "https://api.github.com")
+            found.append(PyGithubRepository(api, name, told.github_token))
+        return found[0]
+
+    return connect
 
 
 def log(event: str, *, level: str = "info", **fields: object) -> None:

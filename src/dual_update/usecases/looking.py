@@ -32,6 +32,7 @@ class Look:
     is_news: bool = False
     is_first: bool = False
     has_unknown_base: bool = False
+    is_base_deployed: bool = False
 
     @property
     def has_plan(self) -> bool:
@@ -97,6 +98,7 @@ def look(site: Site, commit: str) -> Look:
         is_news=last is None or str(last["to"]) != commit,
         is_first=proposal.seen.situation.is_first,
         has_unknown_base=proposal.seen.has_unknown_base,
+        is_base_deployed=last is not None,
     )
 
 

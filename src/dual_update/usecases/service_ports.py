@@ -1,11 +1,14 @@
 """What the service needs of the world, beside what every use-case needs."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from datetime import datetime
-from typing import Any, Protocol
+from typing import Protocol
 
 from dual_update.core.job import Ending, Job
+from dual_update.usecases.github_ports import GitHub
+from dual_update.usecases.github_ports import History as Reviews
+from dual_update.usecases.memory_ports import History, Notes
 from dual_update.usecases.ports import Store
 from dual_update.usecases.site import Site
 
@@ -16,13 +19,21 @@ OpenSite = Callable[[str | None], AbstractContextManager[tuple[Site, str]]]
 class Hands(Protocol):
     """Carries out jobs in processes of their own, which outlive this one."""
 
+    def keep(self, job: Job) -> None:
+        """Write a job down, so that no restart loses it. Raises WorldError when that cannot be done."""
+        ...
+
     def start(self, job: Job) -> None:
-        """Write the job down and start its process. Raises WorldError when either cannot be done."""
+        """Start the process of a job that is kept. Raises WorldError when that cannot be done."""
         ...
 
     def is_alive(self, job: str) -> bool: ...
     def ending(self, job: str) -> Ending | None:
         """How its process ended; None while it runs, or where nobody wrote it down (killed)."""
+        ...
+
+    def end(self, job: str, ending: Ending) -> None:
+        """Write down how it ended, for a process that could not."""
         ...
 
     def log(self, job: str, lines: int = 200) -> tuple[str, ...]:
@@ -50,5 +61,17 @@ class Wall(Protocol):
         ...
 
 
-Memory = Store
-Tell = Callable[[Mapping[str, Any]], None]
+class Memory(Store, Protocol):
+    """The host's memory with what only a service asks of it (adapters/store.py)."""
+
+    @property
+    def history(self) -> History: ...
+    @property
+    def notes(self) -> Notes: ...
+    def changes(self) -> int:
+        """Another number once somebody else has written."""
+        ...
+
+
+class Forge(GitHub, Reviews, Protocol):
+    """GitHub with all that a service asks of it."""

@@ -7,13 +7,14 @@ from typing import Any
 
 from fastapi import FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
+from fastapi.openapi.utils import get_openapi
 from starlette.exceptions import HTTPException
 
 from dual_update.core.errors import DualUpdateError
 from dual_update.edges.web import problems
 from dual_update.edges.web.auth import Doorman, WebSettings
 from dual_update.edges.web.problems import Problem
-from dual_update.edges.web.security import Guard
+from dual_update.edges.web.security import OPEN, Guard
 from dual_update.usecases.service import Service
 
 MODULES = ("api", "events", "webhooks", "clusters", "metrics", "pages")
@@ -25,7 +26,8 @@ def _silent(*_: object, **__: object) -> None:
 
 
 def create_app(service: Service, settings: WebSettings, log: Callable[..., None] = _silent) -> FastAPI:
-    """The application for a service. Routes find it as `request.app.state.service`, `.settings`, `.doorman`.
+    """The application for a service. Routes find it as `request.app.state.service`, `.settings`, `.doorman`,
+    and as `.memory` the host's memory, to read from.
 
     A module that has `mount(app)` is asked to (static files, state of its own) beside its `router`.
     """
@@ -38,6 +40,7 @@ def create_app(service: Service, settings: WebSettings, log: Callable[..., None]
         redirect_slashes=False,
     )
     app.state.service = service
+    app.state.memory = service.memory
     app.state.settings = settings
     app.state.doorman = Doorman(settings)
     app.state.log = log
@@ -53,8 +56,30 @@ def create_app(service: Service, settings: WebSettings, log: Callable[..., None]
             app.include_router(module.router)
         if hasattr(module, "mount"):
             module.mount(app)
+    app.openapi = lambda: _document(app, settings)  # type: ignore[method-assign]
     app.add_middleware(Guard, settings=settings, doorman=app.state.doorman, log=log)
     return app
+
+
+def _document(app: FastAPI, settings: WebSettings) -> dict[str, Any]:
+    """The OpenAPI document, with who may do what: on loopback reading is free, changing never is."""
+    if app.openapi_schema is None:
+        found = get_openapi(
+            title=app.title, version=app.version, description=app.description, routes=app.routes
+        )
+        schemes = found.setdefault("components", {}).setdefault("securitySchemes", {})
+        schemes["token"] = {"type": "http", "scheme": "bearer", "description": "API_TOKEN"}
+        for path, operations in found["paths"].items():
+            for method, operation in operations.items():
+                needs = method not in {"get", "head"} or not settings.is_loopback
+                if path in OPEN:
+                    operation["security"] = []
+                elif needs:
+                    operation["security"] = [{"token": []}]
+                else:
+                    operation["security"] = [{}, {"token": []}]
+        app.openapi_schema = found
+    return app.openapi_schema
 
 
 def answer(problem: Problem) -> Response:

@@ -48,3 +48,35 @@ def of_error(error: DualUpdateError) -> Problem:
 
 def _line(error: DualUpdateError) -> str:
     return " ".join(str(error).split())
+
+
+SCHEMA: dict[str, Any] = {
+    "type": "object",
+    "required": ["type", "title", "status", "detail"],
+    "properties": {
+        "type": {"type": "string"},
+        "title": {"type": "string"},
+        "status": {"type": "integer"},
+        "detail": {"type": "string", "description": "One sentence that says what is wrong."},
+    },
+}
+
+PROBLEMS: dict[int | str, dict[str, Any]] = {
+    status: {"description": words, "content": {MEDIA_TYPE: {"schema": SCHEMA}}}
+    for status, words in {
+        400: "It cannot be read",
+        401: "The token is missing or wrong",
+        403: "It is not allowed",
+        404: "There is no such thing",
+        405: "It is not done with this method",
+        409: "Not now: something is under way, or it is not what was agreed to",
+        413: "It is too large",
+        415: "It is of another kind",
+        421: "The service has another name",
+        422: "The request is wrong",
+        429: "Too many wrong tries",
+        500: "A bug of ours",
+        503: "A neighbour does not answer",
+    }.items()
+}
+"""For the OpenAPI document."""
