@@ -6,9 +6,11 @@ import signal
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from dual_update.adapters.project import ComposeWorkshop
 from tests.integration.shop import Model, Shop
 from tests.integration.world import Broom, Images, Registry, World, run
 
@@ -211,6 +213,26 @@ def test_tampering_is_refused_by_name(shop: Shop, one: Tamper, capsys: pytest.Ca
     assert (code, one.word in said) == (5, True), said
     assert shop.cluster.running_hash() == before
     assert shop.cluster.head == shop.good
+
+
+def test_a_tag_that_moves_right_before_the_pull_is_refused(
+    shop: Shop, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """After everything was compared, and before the image is here."""
+    ref = structural(shop)
+    expected = planned(shop, ref, capsys)["plan_fingerprint"]
+    before = shop.cluster.running_hash()
+    pull = ComposeWorkshop.pull
+
+    def after_a_push(self: ComposeWorkshop, *arguments: Any) -> None:
+        shop.images.push("web:2", "web two, again")
+        pull(self, *arguments)
+
+    monkeypatch.setattr(ComposeWorkshop, "pull", after_a_push)
+    code, said = shop.run("apply", "--auto", "--ref", ref, "--expect", expected)
+    assert code == 1
+    assert "web:2 names another image now than when the plan was shown" in capsys.readouterr().out + said
+    assert shop.cluster.running_hash() == before
 
 
 def test_at_least_twelve_ways_to_tamper() -> None:

@@ -1,9 +1,11 @@
 """How replicas are replaced one after another: the Compose Deploy Specification on plain compose.
 
 `deploy.update_config` and `rollback_config` are swarm's words; compose itself passes over them. Read here:
-`order`, `parallelism` (0: all at once), `delay`, `monitor` and `failure_action`. The specification's default
-for a failure is `pause`, which leaves a service between old and new. Here a failure always ends in the way
-back, at once (`rollback`, our default, and `pause`) or after the others had their turn (`continue`).
+`order`, `parallelism` (0: all at once), `delay`, `monitor` and `failure_action` of the first. A rollback
+brings service back as fast as it can, so the second is not followed, and the plan says so where it asks for
+more. The specification's default for a failure is `pause`, which leaves a service between old and new. Here a
+failure always ends in the way back, at once (`rollback`, our default, and `pause`) or after the others had
+their turn (`continue`).
 """
 
 from collections.abc import Mapping, Sequence
@@ -87,6 +89,11 @@ def notes(service: str, rendered: Rendered, running: Sequence[Container]) -> lis
     model = rendered.services[service]
     rolling = rolling_of(model)
     found = []
+    back = (model.get("deploy") or {}).get("rollback_config") or {}
+    if any(back.get(key) for key in ("parallelism", "delay", "order", "monitor")):
+        found.append(
+            f"{service}: a rollback does not go by rollback_config; the old version returns at once."
+        )
     if rolling.is_start_first and (why := why_not_beside(service, rendered, running)):
         found.append(f"{service} asks for start-first and is stopped first. {why}")
     if rolling.on_failure == "pause":

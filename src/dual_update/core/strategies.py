@@ -313,6 +313,8 @@ def outages(situation: Situation, services: Sequence[str]) -> dict[str, float]:
     intervals. Services that start first have none.
     """
     found: dict[str, float] = {}
+    if situation.is_first:  # what never answered cannot stop answering
+        return found
     for service in services:
         model = situation.after.services.get(service) or situation.before.services.get(service) or {}
         if service in situation.timings:

@@ -2,12 +2,13 @@
 
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from dual_update.core import plan as plans
-from dual_update.core.errors import DualUpdateError, NotNow
+from dual_update.core.errors import DualUpdateError, NotNow, Refused
 from dual_update.core.hooks import begun, commands_of, with_hooks
+from dual_update.core.model import image_of
 from dual_update.core.plan import PREPARING, Plan, Step
 from dual_update.core.run import Outcome, RunReport, ServiceResult, run_id
 from dual_update.core.snapshot import Snapshot, take
@@ -50,6 +51,8 @@ class Proposal:
     seen: Seen
     plan: Plan
     fingerprint: str
+    images: Mapping[str, str] = field(default_factory=dict)
+    """Reference -> digest that was shown with the plan; empty where nobody compares it with another."""
 
     @property
     def has_nothing_to_do(self) -> bool:
@@ -67,11 +70,13 @@ def propose(site: Site, request: ApplyRequest) -> Proposal:
     notes = [*plan.notes, *(f"a person must agree: {why}" for why in needs_person(seen)), *seen.drift]
     if any(step.op in {"revamp", "recreate", "roll"} for step in plan.steps):
         notes.append("what a new version writes into volumes is not taken back by a rollback.")
-    plan = replace(plan, notes=tuple(notes))
     is_compared = bool(request.expect) or not request.is_approved
+    if is_compared and plan.steps and (reason := refused_before(site, seen)):
+        notes.append(f"this content failed before and is quarantined, so --auto would not try it: {reason}")
+    plan = replace(plan, notes=tuple(notes))
     facts = evidence(site, seen, plan, asks_registry=is_compared)
     fingerprint = plans.plan_fingerprint(situation.decision, plan, situation.observed, facts)
-    return Proposal(seen, plan, fingerprint)
+    return Proposal(seen, plan, fingerprint, facts.images)
 
 
 def needs_person(seen: Seen) -> tuple[str, ...]:
@@ -105,7 +110,8 @@ def apply(site: Site, request: ApplyRequest, ask: Ask, deaf: Deaf) -> RunReport:
         _refuse(site, proposal, request)
         if proposal.has_nothing_to_do:
             return _unchanged(site, proposal)
-        return _Transaction(site, proposal, deaf).run()
+        is_bound = request.is_approved_by_person or request.expect == proposal.fingerprint
+        return _Transaction(site, proposal if is_bound else replace(proposal, images={}), deaf).run()
 
 
 def _settle_first(site: Site, request: ApplyRequest, deaf: Deaf) -> None:
@@ -290,6 +296,7 @@ class _Transaction:
         check_before_pull(self._site, self._situation, self._snapshot.directory)
         steps = self._steps(is_preparing=True)
         self._hands.carry_out(self._run, steps)
+        self._refuse_moved()
         fetched = {s for step in steps if step.op in {"pull", "build"} for s in step.services}
         touched = {
             s for step in self._proposal.plan.steps if step.op in plans.TOUCHING for s in step.services
@@ -300,6 +307,18 @@ class _Transaction:
         name = content(self._site, self._proposal.seen)
         self._content = (name, with_images(name, held(self._site, self._proposal.seen)))
         self._site.store.amend(self._run.id, {"content": self._content})
+
+    def _refuse_moved(self) -> None:
+        """Raise Refused where a tag moved after the plan was agreed to: these images nobody has seen."""
+        after = self._situation.after
+        shown = self._proposal.images
+        for service, digest in sorted(self._hands.digests.items()):
+            reference = image_of(after.name, service, after.services[service])
+            if shown.get(reference, digest) != digest:
+                raise Refused(
+                    f"{reference} names another image now than when the plan was shown.",
+                    hint="Look at the new plan and decide again.",
+                )
 
     def _refused(self, error: BaseException) -> RunReport:
         self._was_interrupted = isinstance(error, KeyboardInterrupt)
