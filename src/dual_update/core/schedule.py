@@ -12,7 +12,7 @@ from datetime import UTC, datetime, timedelta, tzinfo
 
 from dual_update.core.errors import UsageError
 
-DAYS = ("mon", "tue", "wed", "thu", "fri", "sat", "sun")
+DAYS = ("monday", "tuesday", "wednesday", "thursday", "friday", "saturday", "sunday")
 JITTER = 0.1
 """Part of the interval by which a tick is moved, so that many hosts do not ask at once."""
 
@@ -67,15 +67,19 @@ def _days(text: str, words: str) -> frozenset[int]:
         return frozenset(range(7))
     found: set[int] = set()
     for part in text.lower().split(","):
-        first, _, last = part.partition("-")
-        try:
-            begin, end = DAYS.index(first[:3]), DAYS.index((last or first)[:3])
-        except ValueError:
+        first, dash, last = part.partition("-")
+        begin, end = _day(first), _day(last if dash else first)
+        if begin is None or end is None:
             raise UsageError(
                 f"{words!r} names a day that is none: {part!r}.", hint="Mon, Tue, Wed, Thu, Fri, Sat, Sun."
-            ) from None
+            )
         found.update((begin + step) % 7 for step in range((end - begin) % 7 + 1))
     return frozenset(found)
+
+
+def _day(name: str) -> int | None:
+    """A day by its name or the beginning of it, three letters at least."""
+    return next((n for n, day in enumerate(DAYS) if len(name) >= 3 and day.startswith(name)), None)
 
 
 def is_open(windows: Sequence[Window], now: datetime, zone: Zone) -> bool:

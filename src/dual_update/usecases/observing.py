@@ -1,7 +1,7 @@
 """What runs and how it is, kept fresh beside the work: whoever asks gets the newest answer at once."""
 
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from datetime import UTC, datetime
 from typing import Any
@@ -29,11 +29,23 @@ NOBODY: Mapping[str, Any] = {
 }
 
 
+Observed = tuple[Mapping[str, Any], Mapping[str, Any]]
+"""Status and health of a cluster."""
+
+
+def observe(site: Site) -> Observed:
+    """Ask the engine for both, with the digest by which a registry knows each image."""
+    return _with_digests(status(site), site), health(site)
+
+
 class Observer:
     """One thread that looks at the engine. A failed look leaves earlier answers, and says so."""
 
-    def __init__(self, open_site: OpenSite, notes: Notes, wall: Wall) -> None:
+    def __init__(
+        self, open_site: OpenSite, ask: Callable[[Site], Observed], notes: Notes, wall: Wall
+    ) -> None:
         self._open_site = open_site
+        self._ask = ask
         self._notes = notes
         self._wall = wall
         self._lock = threading.Lock()
@@ -90,7 +102,7 @@ class Observer:
         complaint = ""
         try:
             with self._open_site("HEAD") as (site, _):
-                now, well = _with_digests(status(site), site), health(site)
+                now, well = self._ask(site)
         except DualUpdateError as error:
             complaint = error.message
         except Exception as error:

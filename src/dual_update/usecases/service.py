@@ -19,10 +19,13 @@ from dual_update.core.schedule import next_tick, retry_after
 from dual_update.usecases.checking import Checked, Surroundings, check
 from dual_update.usecases.job_queue import JobQueue
 from dual_update.usecases.memory_ports import Notes, Pause
-from dual_update.usecases.observing import Observer
+from dual_update.usecases.notify import Courier
+from dual_update.usecases.observing import Observed, Observer, observe
 from dual_update.usecases.ports import Json
+from dual_update.usecases.postman import Postman
 from dual_update.usecases.run_view import find_run, history_page, job_json, run_json
 from dual_update.usecases.service_ports import Forge, Hands, Memory, OpenSite, Wall
+from dual_update.usecases.site import Site
 from dual_update.usecases.telling import tell_how_it_ended
 
 FOLLOW_SECONDS = 0.2
@@ -58,6 +61,9 @@ class World:
     zone: Callable[[str], tzinfo]
     connect: Callable[[], Forge | None]
     log: Callable[..., None]
+    check: Callable[[Site, str, Surroundings, Checked | None], Checked] = check
+    observe: Callable[[Site], Observed] = observe
+    courier: Courier | None = None
 
 
 class Service:
@@ -67,8 +73,9 @@ class Service:
         self._world = world
         self._policy = policy
         self._jobs = JobQueue(world.hands)
-        self._observer = Observer(world.open_site, world.memory.notes, world.wall)
+        self._observer = Observer(world.open_site, world.observe, world.memory.notes, world.wall)
         self._thread = threading.Thread(target=self._work, name="worker", daemon=True)
+        self._postman = Postman(world.courier, world.memory, world.log) if world.courier else None
         self._next_check = world.wall.monotonic()
         self._failures = 0
         self._cluster = ""
@@ -83,12 +90,16 @@ class Service:
     def start(self) -> None:
         """Begin to work: take up what an earlier process left, then look."""
         self._observer.start()
+        if self._postman:
+            self._postman.start()
         self._thread.start()
 
     def stop(self) -> None:
         """Stop working. A deployment under way goes on in its own process."""
         self._jobs.close()
         self._observer.stop()
+        if self._postman:
+            self._postman.stop()
         if self._thread.is_alive():
             self._thread.join(timeout=10)
 
@@ -361,7 +372,7 @@ class Service:
                         self._world.wall.now(),
                         self._policy.is_auto_approved,
                     )
-                    self._checked = check(site, commit, around, self._checked)
+                    self._checked = self._world.check(site, commit, around, self._checked)
                     self._looks += 1
                     return self._checked
             if attempt == 1:
@@ -427,6 +438,8 @@ class Service:
             self._next_check = self._world.wall.monotonic()
         ended = _ended(job, ending, self._now())
         self._jobs.put(replace(ended, state="running"))
+        if self._postman:
+            self._postman.ring()
         self._safely(lambda: self._tell(ending.run))
         if self._jobs.running is not None and self._jobs.running.id == job.id:
             self._end(ended)
