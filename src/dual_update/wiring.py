@@ -21,8 +21,10 @@ from dual_update.usecases.ports import Store
 
 if TYPE_CHECKING:
     from dual_update.adapters.project import ComposeCli
+    from dual_update.adapters.store import SqliteStore
     from dual_update.adapters.watchtower import Watchtower
     from dual_update.core.strategies import Strategy
+    from dual_update.usecases.notify import Courier
     from dual_update.usecases.site import Site
 
 
@@ -246,6 +248,53 @@ def _cluster_of(repository: GitRepository, project: Project, store: Store, commi
             return str(run["cluster"])
     request = DetectRequest(head=commit, project=project)
     return detect(request, repository, ComposeRenderer(), sent_to_build).after.name
+
+
+def open_courier(
+    store: "SqliteStore", attempt_seconds: float, dashboard: str = "", urls: str | None = None
+) -> "Courier | None":
+    """Who carries messages about runs to the addresses of WEBHOOK_URL; None without one.
+
+    `dashboard` is the base of links to runs. Raises UsageError for an address that nobody understands.
+    """
+    from dual_update.adapters.environment import variable
+
+    urls = variable("WEBHOOK_URL") if urls is None else urls
+    if not urls:
+        return None
+    from dual_update.adapters.notify import AppriseSender, secrets_of
+    from dual_update.core.secrecy import is_secret
+    from dual_update.usecases.notify import Courier, links_of
+
+    sender = AppriseSender(urls, attempt_seconds)
+    hidden = {value for name, value in os.environ.items() if is_secret(name, value)}
+    hidden.update(*(secrets_of(url) for url in urls.split()))
+    server = os.environ.get("GITHUB_SERVER_URL", "https://github.com")
+    links = links_of(dashboard, server, variable("GITHUB_REPOSITORY"))
+    return Courier(store.outbox, sender, frozenset(hidden), links)
+
+
+LAST_WORD_SECONDS = 6.0
+"""How long a command may stay for its message. What is not taken by then waits in the outbox."""
+
+
+def tell_of_run(settings: Settings, record: Mapping[str, object], say: Callable[[str], None]) -> None:
+    """After a command's run: nothing here can change how it ended, so faults are only said."""
+    from dual_update.core.errors import DualUpdateError
+
+    if not (os.environ.get("WEBHOOK_URL") or os.environ.get("WEBHOOK_URL_FILE")):
+        return
+    from dual_update.adapters.store import SqliteStore
+    from dual_update.usecases.notify import tell_quietly
+
+    with deaf(), SqliteStore(state_directory(settings)) as store:
+        try:
+            courier = open_courier(store, LAST_WORD_SECONDS)
+        except DualUpdateError as error:
+            say(f"nobody is told: {error.message}")
+            return
+        if courier is not None:
+            tell_quietly(courier, record, say, LAST_WORD_SECONDS)
 
 
 @contextmanager

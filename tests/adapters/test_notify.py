@@ -60,8 +60,8 @@ def receiver() -> Iterator[Receiver]:
     one.server.server_close()
 
 
-def send(url: str, content: dict[str, str] | None = None) -> str | None:
-    sender = AppriseSender(url)
+def send(url: str, content: dict[str, str] | None = None, attempt_seconds: float = 15) -> str | None:
+    sender = AppriseSender(url, attempt_seconds)
     (address,) = sender.addresses
     return sender.send(address, content or CONTENT)
 
@@ -101,11 +101,10 @@ def test_nobody_listens() -> None:
     assert "secret" not in error
 
 
-def test_an_answer_that_never_ends_is_cut_off(receiver: Receiver, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(notify, "SEND_SECONDS", 1.0)
+def test_an_answer_that_never_ends_is_cut_off(receiver: Receiver) -> None:
     receiver.drips.set()
     began = time.monotonic()
-    error = send(f"{receiver.url}/x")
+    error = send(f"{receiver.url}/x", attempt_seconds=1)
     assert time.monotonic() - began < 5
     assert error is not None
     assert "no answer within 1 seconds" in error

@@ -32,7 +32,8 @@ _SHORTEST_PART = 5  # parts of a URL that are shorter are words like `api`, not 
 class AppriseSender:
     """Sends to the URLs of WEBHOOK_URL. Raises UsageError for one that nobody understands."""
 
-    def __init__(self, urls: str) -> None:
+    def __init__(self, urls: str, attempt_seconds: float = SEND_SECONDS) -> None:
+        self._seconds = attempt_seconds
         self._urls = {_address(url): url for url in urls.split()}
         for place, url in enumerate(urls.split(), start=1):
             if _service(url, "") is None:
@@ -55,8 +56,8 @@ class AppriseSender:
 
         thread = threading.Thread(target=attempt, name="notification", daemon=True)
         thread.start()
-        thread.join(SEND_SECONDS)
-        error = told[0] if told else f"no answer within {SEND_SECONDS:g} seconds"
+        thread.join(self._seconds)
+        error = told[0] if told else f"no answer within {self._seconds:g} seconds"
         return f"{where(url)}: {error}" if error else None
 
 

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from dual_update.core.errors import ExitCode, NotNow, UsageError
+from dual_update.edges.rollout_command import rollout_options
 from dual_update.edges.serve import serve_options
 from dual_update.wiring import Settings
 
@@ -210,7 +211,7 @@ def apply_command(
             )
             return ExitCode.DONE
         report = apply(site, request, ask, deaf)
-    return finish(report, output_format)
+    return finish(report, output_format, settings)
 
 
 def _follow_worker(settings: Settings, *, is_approved: bool) -> int:
@@ -244,7 +245,7 @@ def rollback_command(settings: Settings, output_format: str, to: str, *, auto: b
         if not auto and not confirm(question):
             raise NotNow("Not approved; nothing was changed.")
         report = rollback(site, record, deaf)
-    return finish(report, output_format)
+    return finish(report, output_format, settings)
 
 
 @cli.command("recover")
@@ -259,7 +260,7 @@ def recover_command(settings: Settings, output_format: str) -> int:
     if report is None:
         write(as_json({"unfinished": None}) if output_format == "json" else "Nothing to recover.\n", None)
         return ExitCode.DONE
-    code = finish(report, output_format)
+    code = finish(report, output_format, settings)
     return ExitCode.ROLLBACK_FAILED if report.outcome == "rollback_failed" else min(code, ExitCode.DONE)
 
 
@@ -277,15 +278,49 @@ def release_command(settings: Settings, output_format: str) -> int:
 
 @cli.command("status")
 @shared
-def status_command(settings: Settings, output_format: str) -> int:
+@click.option("--all", "is_everywhere", is_flag=True, help="Of every cluster of the fleet, or of this host.")
+@click.option("--clusters", type=click.Path(path_type=Path), help="With --all: the fleet's file.")
+def status_command(
+    settings: Settings, output_format: str, clusters: Path | None, *, is_everywhere: bool
+) -> int:
     """What runs, since when, from which commit, and whether it is well."""
     from dual_update.usecases.status import status, status_text
     from dual_update.wiring import open_site
 
+    if is_everywhere or clusters:
+        from dual_update.edges.rollout_command import fleet_status
+
+        write(fleet_status(settings, clusters, output_format), None)
+        return ExitCode.DONE
     with open_site(settings, "HEAD", progress) as (site, _):
         now = status(site)
     write(as_json(now) if output_format == "json" else status_text(now), None)
     return ExitCode.DONE
+
+
+@cli.command("rollout")
+@shared
+@rollout_options
+def rollout_command(
+    settings: Settings,
+    output_format: str,
+    clusters: Path | None,
+    ref: str | None,
+    *,
+    auto: bool,
+    resume: bool,
+    pause: bool,
+    abort: bool,
+) -> int:
+    """Bring a fleet to a commit, stage by stage; the first failure stops it, or takes all of it back."""
+    from dual_update.edges.rollout_command import rollout, rollout_answer
+    from dual_update.wiring import interrupt_on_termination
+
+    interrupt_on_termination()
+    done = rollout(settings, clusters, ref, progress, auto=auto, resume=resume, pause=pause, abort=abort)
+    words, code = rollout_answer(done, output_format, abort=abort)
+    write(words, None)
+    return code
 
 
 @cli.command("health")
@@ -388,11 +423,13 @@ def confirm(question: str) -> bool:
     return click.confirm(question, default=False, err=True)
 
 
-def finish(report: "RunReport", output_format: str) -> int:
-    """Print how a run ended and give its exit code."""
+def finish(report: "RunReport", output_format: str, settings: Settings) -> int:
+    """Print how a run ended, tell who is to be told (WEBHOOK_URL), and give its exit code."""
     from dual_update.core import run
+    from dual_update.wiring import tell_of_run
 
     write(as_json(report.to_json()) if output_format == "json" else run.text(report), None)
+    tell_of_run(settings, report.to_json(), progress)
     return report.exit_code
 
 

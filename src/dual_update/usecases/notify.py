@@ -137,6 +137,21 @@ def about_run(record: Json, links: Iterable[str] = ()) -> Message | None:
     return Message(f"{record['cluster']}: {words}", "\n".join(lines), kind)
 
 
+def links_of(dashboard: str, server: str, repository: str) -> Callable[[Json], Sequence[str]]:
+    """Where more is told of a run: its page, and what changed on GitHub, as far as either is known."""
+
+    def links(record: Json) -> Sequence[str]:
+        found = [f"{dashboard}/runs/{record['run']}"] if dashboard else []
+        before, after = record.get("from"), record.get("to")
+        if repository and before and after and before != after:
+            found.append(f"{server}/{repository}/compare/{before}...{after}")
+        elif repository and after:
+            found.append(f"{server}/{repository}/commit/{after}")
+        return found
+
+    return links
+
+
 def catch_up(courier: Courier, records: Iterable[Json]) -> int:
     """Messages about runs that others ended: a process of its own, a command without WEBHOOK_URL, or one that
     died between its last word and its message. Returns how many have something to tell."""
