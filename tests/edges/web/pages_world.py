@@ -8,6 +8,7 @@ from typing import Any
 
 from dual_update.adapters.store import SqliteStore
 from dual_update.core.errors import NotNow, UsageError
+from dual_update.usecases.memory_ports import Reading
 
 TOKEN = "a-token-for-tests"
 FINGERPRINT = "ab" * 32
@@ -177,7 +178,20 @@ class PagesService:
     readings: list[Json] = field(default_factory=list)
     asked: list[tuple[Any, ...]] = field(default_factory=list)
     log: list[str] = field(default_factory=list)
+    more: list[tuple[str, str, str, float]] = field(default_factory=list)
     revision: int = 0
+
+    def looks(self) -> list[Reading]:
+        """A look at each service every three hours for a month; api and web had bad ones."""
+        luck = random.Random(11)
+        now = datetime.now(UTC).timestamp()
+        return [
+            Reading(
+                "shop", name, now - 3 * 3600 * number, luck.random() > {"api": 0.03, "web": 0.02}.get(name, 0)
+            )
+            for name in self.running
+            for number in range(8 * 30)
+        ]
 
     def status(self) -> Json:
         return {
@@ -236,7 +250,7 @@ class PagesService:
                 "duration_seconds": None,
                 "services": None,
                 "steps": None,
-                "journal": journal(*JOURNAL),
+                "journal": journal(*JOURNAL, *self.more),
                 "log": self.log,
                 **self.facts,
             }

@@ -122,6 +122,14 @@ def test_a_run_that_nobody_knows_is_a_page_too(browser: TestClient) -> None:
     assert "</html>" in answer.text
 
 
+def test_an_address_without_a_page(browser: TestClient) -> None:
+    answer = browser.get("/nothing", headers={"accept": "text/html,*/*"})
+    assert answer.status_code == 404
+    assert "No page has this address." in answer.text
+    machine = browser.get("/nothing", headers={"accept": "application/json"})
+    assert (machine.status_code, machine.headers["content-type"]) == (404, "application/problem+json")
+
+
 def test_history_is_paged_and_filtered(service: PagesService, browser: TestClient) -> None:
     first = browser.get("/history").text
     assert first.count("/runs/") == 25

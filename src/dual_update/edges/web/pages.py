@@ -7,23 +7,26 @@ geometry of the plots. Buttons lead to pages that say what will happen (`pages_a
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
-from typing import Annotated
+from typing import Annotated, Any
 from urllib.parse import urlencode
 
 from fastapi import APIRouter, Depends, FastAPI, Query, Request, Response
 from fastapi.concurrency import run_in_threadpool
+from fastapi.exception_handlers import http_exception_handler
 from fastapi.staticfiles import StaticFiles
+from starlette.exceptions import HTTPException
 from starlette.types import Scope
 
 from dual_update.core.figures import Figures, Look, figures, past
 from dual_update.edges.web import pages_actions
 from dual_update.edges.web.auth import require_reader
 from dual_update.edges.web.pages_figures import SPANS, figures_page
-from dual_update.edges.web.pages_frame import STATIC, Memory, PageRoute, memory, now, render, service
+from dual_update.edges.web.pages_frame import STATIC, Memory, PageRoute, fault, memory, now, render, service
 from dual_update.edges.web.pages_now import now_page
 from dual_update.edges.web.pages_run import run_page
 from dual_update.edges.web.pages_views import RunRow, run_row
 from dual_update.edges.web.pages_words import OUTCOMES, Mark
+from dual_update.edges.web.problems import Problem
 from dual_update.usecases.memory_ports import Pause
 
 RECENT = 5
@@ -52,8 +55,17 @@ class _Static(StaticFiles):
 
 
 def mount(app: FastAPI) -> None:
-    """Style, script and icon."""
+    """Style, script and icon; and for a browser a page where there is nothing."""
     app.mount("/static", _Static(directory=STATIC), name="static")
+    told: Any = app.exception_handlers.get(HTTPException)
+
+    async def nothing(request: Request, error: Any) -> Response:
+        if error.status_code == 404 and "text/html" in request.headers.get("accept", ""):
+            return fault(request, Problem(404, "No page has this address."))
+        answer: Response = await (told or http_exception_handler)(request, error)
+        return answer
+
+    app.add_exception_handler(HTTPException, nothing)
 
 
 @router.get("/")

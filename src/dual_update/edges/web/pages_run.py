@@ -36,6 +36,9 @@ _KINDS = {
 
 @dataclass(frozen=True)
 class RunPage:
+    """`here` is the name that the address has: a job's, or a run's of the history."""
+
+    here: str
     row: RunRow
     sentence: str
     heard: str
@@ -55,6 +58,7 @@ def run_page(run: Json, now: datetime) -> RunPage:
     steps = step_rows(run.get("journal") or (), run.get("steps") or ())
     outcome = str(run.get("outcome") or "")
     return RunPage(
+        here=str(run["id"]),
         row=row,
         sentence=_sentence(run, job, outcome, is_ended=is_ended),
         heard=_heard(row, steps, is_ended=is_ended),
