@@ -17,6 +17,7 @@ import shlex
 import signal
 import subprocess
 import sys
+import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,6 +25,7 @@ from types import FrameType
 from typing import Any
 
 SETTINGS = Path("/etc/dual-update")
+CONFIG = ".github/dual-update.yml"
 PROGRAM = "/opt/dual-update/current/bin/dual-update"
 
 DONE, FAILED, USAGE, BUG, ROLLBACK_FAILED, NOT_NOW, INTERRUPTED = 0, 1, 2, 3, 4, 5, 130
@@ -163,7 +165,7 @@ def update(cluster: Cluster, name: str, hands: Hands, say: Callable[[str], None]
         return DONE
     kind = str(plan["decision"]["update_type"])
     say(f"{name}: an update waits ({kind}): " + ", ".join(_steps(plan["steps"])))
-    refusal = _why_not(cluster, kind, hands)
+    refusal = _why_not(cluster, kind, str(plan["decision"]["head"]), hands)
     if refusal:
         by_hand = shlex.join(["dual-update", "apply", *cluster.flags, *cluster.scope_flags])
         say(f"{name}: not applied, {refusal}. By hand: sudo -u dual-update {by_hand}")
@@ -184,17 +186,34 @@ def _steps(steps: Sequence[Mapping[str, Any]]) -> list[str]:
     return [f"{step['op']} {step['target']}".strip() for step in steps if step["services"]]
 
 
-def _why_not(cluster: Cluster, kind: str, hands: Hands) -> str:
-    """Why a person must do it; empty when this may be done alone. What is checked out says who drives."""
+def _why_not(cluster: Cluster, kind: str, head: str, hands: Hands) -> str:
+    """Why a person must do it; empty when this may be done alone."""
     if not cluster.is_auto:
         return "AUTO_APPROVE is not true"
     if kind not in APPLIED_ALONE:
         return "only changes of images are applied without a person"
-    code, out = hands.run(cluster, "config", "show", "--repo", cluster.path, "--format", "json", is_read=True)
-    if code != DONE:
-        return "the repository's config cannot be read"
-    driver = json.loads(out).get("driver")
-    return "" if driver == "service" else f"the repository's config says `driver: {driver}`"
+    driver = _driver(cluster, head, hands)
+    return "" if driver == "service" else f"{CONFIG} says who drives, and that is {driver!r}, not 'service'"
+
+
+def _driver(cluster: Cluster, head: str, hands: Hands) -> str:
+    """Who applies updates of this cluster, by the config of the commit that is wanted."""
+    git = ("git", "-C", cluster.path)
+    if not _output(*git, "ls-tree", "--full-tree", head, "--", CONFIG):
+        return "runner"  # the default of a repository without a config
+    with tempfile.NamedTemporaryFile("w", suffix=".yml", encoding="utf-8") as file:
+        file.write(_output(*git, "cat-file", "-p", f"{head}:{CONFIG}"))
+        file.flush()
+        code, out = hands.run(
+            cluster, "config", "show", "--config", file.name, "--format", "json", is_read=True
+        )
+    return str(json.loads(out)["driver"]) if code == DONE else "unknown"
+
+
+def _output(*command: str) -> str:
+    return subprocess.run(
+        command, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False
+    ).stdout
 
 
 def update_all(folder: Path, hands: Hands, say: Callable[[str], None]) -> int:
