@@ -111,7 +111,6 @@ def service(tmp_path: Path) -> Iterator[PagesService]:
 def site(service: PagesService) -> Iterator[str]:
     """Its address."""
     app = create_app(service, WebSettings(api_token=TOKEN))  # type: ignore[arg-type]
-    app.state.memory = service.memory
     with served(app) as address:
         yield address
 

@@ -207,9 +207,30 @@ class PagesService:
             "next_check_at": ago(minutes=-56),
             "job": self.job,
             "queued": 0,
-            "paused": None,
+            "paused": self.paused(),
             **self.facts,
         }
+
+    def paused(self) -> Json | None:
+        found = self.memory.notes.paused("shop")
+        if found is None:
+            return None
+        until = datetime.fromtimestamp(found.until, UTC).isoformat() if found.until else None
+        return {"since": ago(), "until": until, "reason": found.reason, "by": found.by_whom}
+
+    def clusters(self) -> tuple[str, ...]:
+        return ("shop",)
+
+    def touch(self) -> None:
+        return
+
+    def pause(self, by: str = "api", reason: str = "", until: datetime | None = None) -> Json:
+        self.memory.notes.pause("shop", reason, by, until.timestamp() if until else None)
+        return {"paused": self.paused()}
+
+    def resume(self, by: str = "api") -> Json:
+        self.memory.notes.resume("shop")
+        return {"paused": None}
 
     def plan(self) -> Json | None:
         return self.pending
@@ -225,6 +246,7 @@ class PagesService:
         until: datetime | None = None,
         page: int = 1,
         size: int = 50,
+        before: str = "",
     ) -> Json:
         fitting = [
             one
@@ -234,9 +256,15 @@ class PagesService:
             and (since is None or datetime.fromisoformat(one["started_at"]) >= since)
             and (until is None or datetime.fromisoformat(one["started_at"]) < until)
         ]
-        first = (page - 1) * size
-        shown = fitting[first : first + size]
-        return {"runs": shown, "page": page, "size": size, "has_more": len(fitting) > first + size}
+        first = int(before or (page - 1) * size)
+        has_more = len(fitting) > first + size
+        return {
+            "runs": fitting[first : first + size],
+            "page": page,
+            "size": size,
+            "has_more": has_more,
+            "older": str(first + size) if has_more else None,
+        }
 
     def run(self, name: str) -> Json:
         if self.job and name == self.job["id"]:

@@ -32,7 +32,6 @@ def service(store: SqliteStore) -> PagesService:
 def browser(service: PagesService) -> Iterator[TestClient]:
     """Nobody in particular, on loopback."""
     app = create_app(service, WebSettings(api_token=TOKEN))  # type: ignore[arg-type]
-    app.state.memory = service.memory
     with TestClient(app, base_url="http://127.0.0.1:8090", follow_redirects=False) as client:
         yield client
 
@@ -134,8 +133,11 @@ def test_history_is_paged_and_filtered(service: PagesService, browser: TestClien
     first = browser.get("/history").text
     assert first.count("/runs/") == 25
     assert 'rel="next"' in first
-    assert 'rel="prev"' not in first
-    last = browser.get("/history?page=3").text
+    assert 'rel="first"' not in first
+    second = browser.get(_href(first, "next")).text
+    assert 'rel="first"' in second
+    assert second.count("/runs/") == 25
+    last = browser.get(_href(second, "next")).text
     assert last.count("/runs/") == 10
     assert 'rel="next"' not in last
     bad = browser.get("/history?outcome=rolled_back").text
@@ -146,8 +148,14 @@ def test_history_is_paged_and_filtered(service: PagesService, browser: TestClien
     assert 1 <= of_a_day.count("/runs/") <= 3
 
 
+def _href(page: str, relation: str) -> str:
+    found = re.search(rf'href="([^"]+)" rel="{relation}"', page)
+    assert found is not None
+    return found[1].replace("&amp;", "&")
+
+
 @pytest.mark.parametrize(
-    "query", ["outcome=no'such", "since=yesterday", "page=0", "page=x", "cluster=%00", "until=9999-99-99"]
+    "query", ["outcome=no'such", "since=yesterday", f"before={'9' * 50}", "cluster=%00", "until=9999-99-99"]
 )
 def test_a_strange_filter_is_no_fault_of_ours(browser: TestClient, query: str) -> None:
     answer = browser.get(f"/history?{query}")
@@ -292,7 +300,6 @@ def test_pausing_and_resuming(store: SqliteStore, person: TestClient) -> None:
     assert 'href="/resume"' in page
     person.post("/resume", data=fields(person.get("/resume").text))
     assert store.notes.paused("shop") is None
-    assert [one.action for one in store.notes.approvals("shop")] == ["resume", "pause"]
 
 
 @pytest.mark.parametrize("path", ["/apply", "/check", "/rollback", "/pause", "/resume", "/logout"])

@@ -27,7 +27,6 @@ from dual_update.edges.web.pages_run import run_page
 from dual_update.edges.web.pages_views import RunRow, run_row
 from dual_update.edges.web.pages_words import OUTCOMES, Mark
 from dual_update.edges.web.problems import Problem
-from dual_update.usecases.memory_ports import Pause
 
 RECENT = 5
 PAGE_SIZE = 25
@@ -73,17 +72,11 @@ async def front(request: Request, part: str = "", said: str = "") -> Response:
     """The cluster now."""
     one = service(request)
     runs = (await run_in_threadpool(one.history, size=RECENT))["runs"]
-    status = one.status()
-    paused = await run_in_threadpool(_paused, memory(request), str(status.get("cluster") or ""))
-    page = now_page(status, one.plan(), one.health(), runs, now(), paused)
+    page = now_page(one.status(), one.plan(), one.health(), runs, now())
     template = "now_part.html" if part else "now.html"
     live = "poll" if page.is_busy else ""
     title = page.headline.word
     return render(request, template, title, here="/", page=page, live=live, notice=NOTICES.get(said))
-
-
-def _paused(found: Memory, cluster: str) -> Pause | None:
-    return found.notes.paused(cluster) if cluster else None
 
 
 @dataclass(frozen=True)
@@ -96,7 +89,7 @@ class HistoryPage:
     since: str
     until: str
     clusters: tuple[str, ...]
-    newer: str
+    newest: str
     older: str
     outcomes: tuple[tuple[str, Mark], ...] = tuple(OUTCOMES.items())
 
@@ -112,21 +105,22 @@ async def history(
     cluster: Annotated[str, Query(max_length=200)] = "",
     since: Annotated[str, Query(max_length=30)] = "",
     until: Annotated[str, Query(max_length=30)] = "",
-    page: Annotated[int, Query(ge=1, le=100_000)] = 1,
+    before: Annotated[str, Query(max_length=40)] = "",
 ) -> Response:
     """What was done, newest first."""
     first, last = _day(since), _day(until)
     wanted = outcome if outcome in OUTCOMES else ""
     end = last + timedelta(days=1) if last else None
-    found = await run_in_threadpool(service(request).history, cluster, wanted, first, end, page, PAGE_SIZE)
+    one = service(request)
+    found = await run_in_threadpool(one.history, cluster, wanted, first, end, 1, PAGE_SIZE, before)
     moment = now()
     since, until = _date(first), _date(last)
     filters = {"outcome": wanted, "cluster": cluster, "since": since, "until": until}
     shown = HistoryPage(
-        runs=tuple(run_row(one, moment) for one in found["runs"]),
-        clusters=await run_in_threadpool(_clusters, memory(request)),
-        newer=_page(filters, page - 1) if page > 1 else "",
-        older=_page(filters, page + 1) if found["has_more"] else "",
+        runs=tuple(run_row(line, moment) for line in found["runs"]),
+        clusters=await run_in_threadpool(one.clusters),
+        newest=_page(filters) if before else "",
+        older=_page({**filters, "before": found["older"]}) if found["has_more"] else "",
         outcome=wanted,
         cluster=cluster,
         since=since,
@@ -135,13 +129,8 @@ async def history(
     return render(request, "history.html", "History", here="/history", page=shown)
 
 
-def _clusters(found: Memory) -> tuple[str, ...]:
-    return tuple(sorted({one.cluster for one in found.history.totals()}))
-
-
-def _page(filters: Mapping[str, str], number: int) -> str:
-    asked = {key: value for key, value in filters.items() if value}
-    return "/history?" + urlencode({**asked, "page": number})
+def _page(filters: Mapping[str, str]) -> str:
+    return "/history?" + urlencode({key: value for key, value in filters.items() if value})
 
 
 def _date(day: datetime | None) -> str:

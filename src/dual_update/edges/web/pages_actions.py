@@ -4,6 +4,7 @@ import re
 import secrets
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from datetime import timedelta
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Depends, Form, Request, Response
@@ -12,12 +13,11 @@ from fastapi.responses import RedirectResponse
 
 from dual_update.core.errors import NotNow
 from dual_update.edges.web.auth import Who, require_writer, sign_in, sign_out, who
-from dual_update.edges.web.pages_frame import PageRoute, memory, now, render, service
+from dual_update.edges.web.pages_frame import PageRoute, now, render, service
 from dual_update.edges.web.pages_now import newest_change
 from dual_update.edges.web.pages_views import Pending, pending, result_rows
 from dual_update.edges.web.pages_words import short_commit
 from dual_update.edges.web.problems import Problem
-from dual_update.usecases.memory_ports import Notes
 
 router = APIRouter(route_class=PageRoute, include_in_schema=False)
 Writer = Annotated[Who, Depends(require_writer)]
@@ -212,14 +212,9 @@ async def pause(
     reason: Annotated[str, Form(max_length=200)] = "",
 ) -> Response:
     seconds = PAUSES.get(span, PAUSES[""])[1]
-    until = None if seconds is None else now().timestamp() + seconds
-    await run_in_threadpool(_pause, memory(request).notes, _cluster(request), reason, until)
+    until = None if seconds is None else now() + timedelta(seconds=seconds)
+    await run_in_threadpool(service(request).pause, DOOR, " ".join(reason.split()), until)
     return _to("/?said=paused")
-
-
-def _pause(notes: Notes, cluster: str, reason: str, until: float | None) -> None:
-    notes.pause(cluster, " ".join(reason.split()), DOOR, until)
-    notes.note_approval(cluster, "pause", "", DOOR, DOOR)
 
 
 @router.get("/resume")
@@ -230,20 +225,8 @@ async def ask_resume(request: Request) -> Response:
 
 @router.post("/resume")
 async def resume(request: Request, _: Writer) -> Response:
-    await run_in_threadpool(_resume, memory(request).notes, _cluster(request))
+    await run_in_threadpool(service(request).resume, DOOR)
     return _to("/?said=resumed")
-
-
-def _resume(notes: Notes, cluster: str) -> None:
-    notes.resume(cluster)
-    notes.note_approval(cluster, "resume", "", DOOR, DOOR)
-
-
-def _cluster(request: Request) -> str:
-    cluster = service(request).status().get("cluster")
-    if not cluster:
-        raise NotNow("The cluster was not seen yet.", hint="Try again in a moment.")
-    return str(cluster)
 
 
 # --- who is there

@@ -13,8 +13,7 @@ from dual_update.edges.web.pages_views import (
     run_row,
     service_rows,
 )
-from dual_update.edges.web.pages_words import Mark, Tone, When, exactly, short_commit, when
-from dual_update.usecases.memory_ports import Pause
+from dual_update.edges.web.pages_words import Mark, Tone, When, short_commit, when
 
 Json = Mapping[str, Any]
 
@@ -59,7 +58,6 @@ def now_page(
     health: Json,
     runs: Iterable[Json],
     now: datetime,
-    paused: Pause | None = None,
 ) -> NowPage:
     lines = list(runs)
     waits = pending(plan)
@@ -80,9 +78,9 @@ def now_page(
         services=services,
         pending=waits,
         recent=tuple(run_row(one, now) for one in lines),
-        notices=tuple(_notices(status, plan, health, paused)),
+        notices=tuple(_notices(status, plan, health, now)),
         is_busy=bool(job) or bool(status.get("queued")),
-        is_paused=paused is not None,
+        is_paused=bool(status.get("paused")),
         can_roll_back=newest_change(lines) is not None,
     )
 
@@ -125,7 +123,7 @@ def _told(status: Json, waits: Pending | None, job: Json) -> str:
     return ""
 
 
-def _notices(status: Json, plan: Json | None, health: Json, paused: Pause | None) -> Iterable[Notice]:
+def _notices(status: Json, plan: Json | None, health: Json, now: datetime) -> Iterable[Notice]:
     if status.get("complaint"):
         yield Notice("bad", "The cluster could not be looked at", (str(status["complaint"]),))
     bad = [one for one in health.get("readings") or () if not one.get("good")]
@@ -141,8 +139,8 @@ def _notices(status: Json, plan: Json | None, health: Json, paused: Pause | None
     check: Json = status.get("last_check") or {}
     if check.get("outcome") == "failed":
         yield Notice("warn", "The last check failed", (str(check.get("sentence") or ""),))
-    if paused is not None:
-        until = "" if paused.until is None else f" until {exactly(paused.until)}"
-        yield Notice(
-            "warn", f"Paused{until}: nothing is applied unasked", (paused.reason,) if paused.reason else ()
-        )
+    paused: Json = status.get("paused") or {}
+    if paused:
+        until = when(paused.get("until"), now)
+        title = f"Paused{f' until {until.exact}' if until else ''}: nothing is applied unasked"
+        yield Notice("warn", title, (str(paused["reason"]),) if paused.get("reason") else ())
