@@ -174,7 +174,7 @@ def test_a_killed_deployment_is_settled(cluster: Cluster, images: Images, state:
             run = second.get(location)
             assert (run["state"], run["outcome"]) == ("ended", "rolled_back")
             assert cluster.container("web").image_id == before
-            assert second.get("/api/status")["unfinished_run"] is None
+            eventually(lambda: second.get("/api/status")["unfinished_run"] is None, within_seconds=30)
 
 
 def test_callers_are_answered_while_a_deployment_runs(cluster: Cluster, images: Images, state: Path) -> None:

@@ -149,7 +149,8 @@ def _with_digests(now: dict[str, Any], site: Site) -> dict[str, Any]:
             image = str(one["image_id"])
             if image not in known:
                 try:
-                    known[image] = next(iter(site.engine.repo_digests(image)), None)
+                    names = [one.rpartition("@")[2] for one in site.engine.repo_digests(image)]
+                    known[image] = next(iter(names), None)
                 except DualUpdateError:  # the image was removed under its container
                     known[image] = None
             one["digest"] = known[image]

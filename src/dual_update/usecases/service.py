@@ -279,9 +279,9 @@ class Service:
     # --- work
 
     def _work(self) -> None:
-        self._safely(self._take_up)
+        self._safely(self.take_up)
         while not self._jobs.is_closed:
-            self._safely(self._turn)
+            self._safely(self.turn)
 
     def _safely(self, work: Callable[[], None]) -> None:
         """A fault, or a bug of ours, must not end the thread that everything waits for."""
@@ -292,7 +292,7 @@ class Service:
             self._world.log("fault", level="error", what=what)
             self._jobs.pause(1.0)
 
-    def _take_up(self) -> None:
+    def take_up(self) -> None:
         """What an earlier process of the service left: follow what lives, say of the rest that it ended."""
         for job in self._world.hands.jobs():
             if self._world.hands.ending(job.id) is not None:
@@ -305,7 +305,8 @@ class Service:
                 words = "Its process died." if has_begun else "The service ended before it began; ask again."
                 self._world.hands.end(job.id, Ending(1, words))
 
-    def _turn(self) -> None:
+    def turn(self) -> None:
+        """One turn of the worker: the next job, or a look whose time has come, or a while of waiting."""
         left = self._next_check - self._world.wall.monotonic()
         job = self._jobs.next(min(left, LONGEST_WAIT_SECONDS)) if left > 0 or self._jobs.waiting else None
         if job is None:
@@ -389,6 +390,7 @@ class Service:
             self._jobs.pause(FOLLOW_SECONDS)
         ending = self._world.hands.ending(job.id) or Ending(1, "Its process died.")
         self._jobs.put(_ended(job, ending, self._now()))
+        self._observer.look_again()
         if ending.exit_code not in {0, 1}:
             raise (WorldError if ending.exit_code != 5 else NotNow)(ending.sentence)
 
