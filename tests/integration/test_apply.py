@@ -251,3 +251,19 @@ def test_missing_and_stopped_containers_are_healed(three: Cluster) -> None:
     assert apply(three)["outcome"] == "succeeded"
     assert seen(three, "web") == others
     assert markers(three) == KEPT
+
+
+def test_what_can_lose_data_needs_the_word_of_a_person(three: Cluster, images: Images) -> None:
+    before = three.running_hash()
+    text = compose(images, three.port).replace("store: {}", "store: {labels: {a: b}}")
+    three.commit({"compose.yml": text}, "the volume is defined in another way")
+    refused = three.dual_update("apply", "--auto")
+    assert (refused.returncode, "A person must agree" in refused.stderr) == (5, True)
+    unread = three.dual_update("apply", "--approved-by", "ada")
+    assert (unread.returncode, "--expect has to say to what" in unread.stderr) == (2, True)
+    assert three.running_hash() == before
+    shown = json.loads(three.dual_update("plan", "--format", "json").stdout)
+    report = apply(three, "--approved-by", "ada", "--expect", shown["decision"]["fingerprint"])
+    assert report["outcome"] == "unchanged"  # an existing volume stays as it was made; the checkout follows
+    assert three.head == report["to"]
+    assert markers(three) == KEPT

@@ -168,6 +168,9 @@ def plan_command(
 @applying
 @click.option("--auto", is_flag=True, help="Do not ask. What can lose data is refused all the same.")
 @click.option("--check-only", is_flag=True, help="Show the plan and stop.")
+@click.option(
+    "--approved-by", default="", help="Who read the plan that --expect names and agreed, also to lose data."
+)
 @click.option("--worker", is_flag=True, help="Run in a process that outlives this one; this one follows it.")
 @click.option("--expect", default="", help="Refuse anything but the plan or decision with this fingerprint.")
 @click.option(
@@ -179,6 +182,7 @@ def apply_command(
     ref: str | None,
     scope: str | None,
     strategy: str,
+    approved_by: str,
     expect: str,
     wait_seconds: float,
     *,
@@ -192,13 +196,18 @@ def apply_command(
     from dual_update.wiring import deaf, interrupt_on_termination, open_site
 
     interrupt_on_termination()
+    approved_by = approved_by.strip()
+    if approved_by and not expect:
+        raise UsageError("--approved-by says who agreed, and --expect has to say to what.")
     if worker and not check_only:
-        return _follow_worker(settings, is_approved=auto)
+        return _follow_worker(settings, is_approved=auto or bool(approved_by))
     with open_site(replace(settings, strategy=strategy), ref, progress) as (site, commit):
         request = ApplyRequest(
             commit,
             _scope(scope, site.config.scope),
-            is_approved=auto and not check_only,
+            is_approved=(auto or bool(approved_by)) and not check_only,
+            is_approved_by_person=bool(approved_by) and not check_only,
+            approved_by=approved_by,
             accepts_drift=accept_drift,
             expect=expect,
             wait_seconds=wait_seconds,

@@ -32,12 +32,14 @@ Deaf = Callable[[], AbstractContextManager[None]]
 
 @dataclass(frozen=True)
 class ApplyRequest:
-    """What to apply and who agreed: `is_approved` by `--auto`, `is_approved_by_person` by one who read it."""
+    """What to apply and who agreed: `is_approved` by `--auto`, `is_approved_by_person` by one who read it;
+    `approved_by` is their name, where it is known."""
 
     ref: str
     scope: Scope = "cluster"
     is_approved: bool = False
     is_approved_by_person: bool = False
+    approved_by: str = ""
     accepts_drift: bool = False
     expect: str = ""
     wait_seconds: float = 0.0
@@ -111,7 +113,8 @@ def apply(site: Site, request: ApplyRequest, ask: Ask, deaf: Deaf) -> RunReport:
         if proposal.has_nothing_to_do:
             return _unchanged(site, proposal)
         is_bound = request.is_approved_by_person or request.expect == proposal.fingerprint
-        return _Transaction(site, proposal if is_bound else replace(proposal, images={}), deaf).run()
+        bound = proposal if is_bound else replace(proposal, images={})
+        return _Transaction(site, bound, deaf, request.approved_by).run()
 
 
 def _settle_first(site: Site, request: ApplyRequest, deaf: Deaf) -> None:
@@ -215,8 +218,9 @@ def place(site: Site, proposal: Proposal) -> dict[str, Any]:
 class _Transaction:
     """One run from its first word in the journal to its last."""
 
-    def __init__(self, site: Site, proposal: Proposal, deaf: Deaf) -> None:
+    def __init__(self, site: Site, proposal: Proposal, deaf: Deaf, approved_by: str = "") -> None:
         self._site = site
+        self._approved_by = approved_by
         self._proposal = proposal
         self._deaf = deaf
         self._situation = proposal.seen.situation
@@ -272,6 +276,7 @@ class _Transaction:
                 "update_type": situation.decision.update_type,
                 "strategy": self._proposal.plan.strategy,
                 "started_at": self._started_at,
+                "approved_by": self._approved_by,
                 "backup": self._snapshot.directory,
                 "host_files": f"{self._snapshot.directory}/{WANTED_DIRECTORY}",
                 "snapshot": self._snapshot.to_json(),
