@@ -82,8 +82,8 @@ def happened(before: Seen | None, after: Seen | None) -> str:
     if not stayed:
         return "recreated"
     if any(before.containers[one] != after.containers[one] for one in stayed):
-        # Two services in one network cannot both have the port; whoever lost ended, and is started again.
-        return "untouched" if before.is_down else "restarted"
+        # Two services in one network cannot both have the port; whoever lost ended, and every up starts it.
+        return "started again" if before.is_down else "restarted"
     return "untouched" if before.containers.keys() == after.containers.keys() else "scaled"
 
 
@@ -151,7 +151,8 @@ def walk(
             tally.pairs += 1
             for name in sorted({*decision.services, *before, *after}):
                 what = happened(before.get(name), after.get(name))
-                problem = None if name in stale else wrong(decision, name, what)
+                is_told = name not in stale and what != "started again"
+                problem = wrong(decision, name, what) if is_told else None
                 tally.services += 1
                 tally.kinds[
                     f"{decision.services[name].action if name in decision.services else 'none'}: {what}"
