@@ -150,6 +150,9 @@ def open_site(
         config = load_config(repository, settings, commit)
         project = project_of(repository, settings.files or config.compose_files)
         root = Path(repository.root)
+        checkout = GitCheckout(repository, root)
+        if ref != "HEAD":  # what the commit's files say is read before anything is moved; so are its submodules'
+            checkout.bring(commit)
         store = open_store(settings)
 
         def compose(name: str, files: tuple[str, ...]) -> "ComposeCli":
@@ -167,7 +170,7 @@ def open_site(
             engine=engine,
             compose=compose,
             workshop=ComposeWorkshop(root, state_directory(settings) / "scratch", image_id=engine.image_id),
-            checkout=GitCheckout(repository, root),
+            checkout=checkout,
             store=store,
             prober=HttpProber(),
             clock=SystemClock(),
@@ -285,7 +288,10 @@ def tell_of_run(settings: Settings, record: Mapping[str, object], say: Callable[
     if not (os.environ.get("WEBHOOK_URL") or os.environ.get("WEBHOOK_URL_FILE")):
         return
     from dual_update.adapters.store import SqliteStore
-    from dual_update.usecases.notify import tell_quietly
+    from dual_update.usecases.notify import about_run, tell_quietly
+
+    if about_run(record) is None:
+        return
 
     with deaf(), SqliteStore(state_directory(settings)) as store:
         try:

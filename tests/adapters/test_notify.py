@@ -104,10 +104,10 @@ def test_nobody_listens() -> None:
 def test_an_answer_that_never_ends_is_cut_off(receiver: Receiver) -> None:
     receiver.drips.set()
     began = time.monotonic()
-    error = send(f"{receiver.url}/x", attempt_seconds=1)
-    assert time.monotonic() - began < 5
+    error = send(f"{receiver.url}/x", attempt_seconds=3)
+    assert time.monotonic() - began < 8
     assert error is not None
-    assert "no answer within 1 seconds" in error
+    assert "no answer within 3 seconds" in error
 
 
 def test_slack_and_others_are_known_by_their_own_urls() -> None:

@@ -10,15 +10,18 @@
 """
 
 import hashlib
+import json
 import logging
+import os
 import re
-import threading
+import sys
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qsl, quote, unquote, urlencode, urlsplit, urlunsplit
 
-from dual_update.core.errors import UsageError
-from dual_update.core.secrecy import MASK, masked
+from dual_update.adapters.process import run
+from dual_update.core.errors import Timeout, UsageError, WorldError
+from dual_update.core.secrecy import MASK, is_secret, masked
 
 if TYPE_CHECKING:
     import apprise
@@ -47,17 +50,25 @@ class AppriseSender:
         return tuple(self._urls)
 
     def send(self, address: str, content: Mapping[str, Any]) -> str | None:
-        """One attempt, ended by us when the other side does not end it."""
+        """One attempt, in a process of its own: apprise's threads cannot be stopped, a process can.
+
+        The address goes there through a pipe, where nobody else on the host can read it.
+        """
         url = self._urls[address]
-        told: list[str] = []
-
-        def attempt() -> None:
-            told.append(_attempt(url, content))
-
-        thread = threading.Thread(target=attempt, name="notification", daemon=True)
-        thread.start()
-        thread.join(self._seconds)
-        error = told[0] if told else f"no answer within {self._seconds:g} seconds"
+        wish = json.dumps({"url": url, "content": dict(content)})
+        environ = {name: value for name, value in os.environ.items() if not is_secret(name, value)}
+        try:
+            done = run(
+                [sys.executable, "-m", __name__],
+                env=environ,
+                stdin=wish.encode(),
+                timeout_seconds=self._seconds,
+            )
+            error = done.out if done.code == 0 else "it could not be sent"
+        except Timeout:
+            error = f"no answer within {self._seconds:g} seconds"
+        except WorldError:
+            error = "no process could be started to send it"
         return f"{where(url)}: {error}" if error else None
 
 
@@ -134,3 +145,14 @@ def _as_json_hook(url: str, text: str) -> str | None:
     options = [*sent_on, (":text", text), ("rto", "8"), ("cto", "5"), ("redirect", "no")]
     query = urlencode(options, quote_via=quote)
     return urlunsplit(("jsons" if parts.scheme == "https" else "json", parts.netloc, parts.path, query, ""))
+
+
+def _main() -> None:
+    wish = json.load(sys.stdin)
+    sys.stdout.write(_attempt(wish["url"], wish["content"]))
+    sys.stdout.flush()
+    os._exit(0)  # without waiting for threads of apprise's that still wait for an answer
+
+
+if __name__ == "__main__":
+    _main()
