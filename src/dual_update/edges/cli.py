@@ -406,7 +406,9 @@ def service_job_command(settings: Settings, output_format: str, job: Path, held:
 def action_command() -> int:
     """Run as a step of GitHub Actions; inputs come by environment variables (action.yml)."""
     from dual_update.edges.action import run
+    from dual_update.wiring import interrupt_on_termination
 
+    interrupt_on_termination()
     return run()
 
 
