@@ -101,6 +101,8 @@ async def _error(_: Request, error: Any) -> Response:
 
 
 async def _http(_: Request, error: Any) -> Response:
+    if isinstance(error.__cause__, Problem):  # the body was cut off while fastapi read it
+        return answer(error.__cause__)
     sentences = {404: "There is nothing here.", 405: "That is not done here with this method."}
     problem = Problem(error.status_code, sentences.get(error.status_code, str(error.detail)))
     problem.headers.update(error.headers or {})
