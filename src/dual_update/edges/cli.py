@@ -345,6 +345,17 @@ def health_command(settings: Settings, output_format: str) -> int:
     return ExitCode.DONE if now["healthy"] else ExitCode.FAILED
 
 
+@cli.command("ping")
+@click.option("--host", default="127.0.0.1", help="Where the service listens [127.0.0.1]")
+@click.option("--port", type=click.IntRange(1, 65535), default=8090, help="[8090]")
+def ping_command(host: str, port: int) -> int:
+    """Ask whether the update-orchestrator lives. Exit code 1 when it does not."""
+    from dual_update.edges.ping import ping
+
+    click.echo(ping(host, port))
+    return ExitCode.DONE
+
+
 @cli.command("history")
 @shared
 @click.option("--limit", type=click.IntRange(1, 1000), default=20, help="How many runs [20]")
