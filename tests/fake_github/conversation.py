@@ -340,6 +340,13 @@ def edit_pull(call: Call) -> Answer:
     if is_opened and (tip is None or not call.repo.contains(tip, pull["head"]["sha"])):
         message = "state cannot be changed. The branch was force-pushed or deleted."
         raise invalid("PullRequest", "state", "custom", message)
+    sides = [pull["head"]["ref"], pull["base"]["ref"]]
+    if is_opened and any(
+        [one["head"]["ref"], one["base"]["ref"]] == sides and one["state"] == "open"
+        for one in call.repo.pulls.values()
+    ):
+        message = "state cannot be changed. There is already an open pull request from this branch."
+        raise invalid("PullRequest", "state", "custom", message)
     _edit(call, call.repo.issues[pull["number"]])
     if "base" in call.body:
         pull["base"] = _side(call.repo, call.body["base"], str(call.repo.commit_of(call.body["base"])))
