@@ -112,7 +112,7 @@ def read(environ: Mapping[str, str]) -> Asked:
 
 
 def _payload(path: str) -> Mapping[str, Any]:
-    if not path or not Path(path).is_file():
+    if not path:
         return {}
     try:
         with Path(path).open("rb") as file:
