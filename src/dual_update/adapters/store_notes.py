@@ -129,11 +129,12 @@ class SqliteNotes:
         )
         return tuple(_reading(row) for row in rows)
 
-    def health_now(self) -> tuple[Reading, ...]:
-        """Of the newest look at each cluster: a service that is gone since has none."""
+    def health_now(self, since: float) -> tuple[Reading, ...]:
+        """SQLite takes the other columns from the row that has the maximum (its documentation of SELECT)."""
         rows = self._database.read(
-            "SELECT cluster, service, at, is_healthy, detail FROM readings NATURAL JOIN"
-            " (SELECT cluster, max(at) AS at FROM readings GROUP BY cluster) ORDER BY cluster, service"
+            "SELECT cluster, service, max(at), is_healthy, detail FROM readings WHERE at >= ?"
+            " GROUP BY cluster, service ORDER BY cluster, service",
+            (since,),
         )
         return tuple(_reading(row) for row in rows)
 

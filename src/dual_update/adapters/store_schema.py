@@ -116,6 +116,7 @@ _SECOND = (
     "CREATE INDEX approvals_of_subject ON approvals (subject, seq)",
     "CREATE TABLE readings (cluster TEXT NOT NULL, service TEXT NOT NULL, at REAL NOT NULL,"
     " is_healthy INTEGER NOT NULL, detail TEXT NOT NULL, PRIMARY KEY (cluster, service, at)) WITHOUT ROWID",
+    "CREATE INDEX readings_by_time ON readings (at)",
     # --- the outbox: a row for each message and each address it goes to, which is known by a hash only
     "CREATE TABLE outbox (seq INTEGER PRIMARY KEY AUTOINCREMENT, message TEXT NOT NULL,"
     " address TEXT NOT NULL, content TEXT NOT NULL, made REAL NOT NULL,"

@@ -157,8 +157,8 @@ class Notes(Protocol):
 
     def note_health(self, readings: Sequence[Reading]) -> None: ...
     def health_since(self, cluster: str, since: float) -> tuple[Reading, ...]: ...
-    def health_now(self) -> tuple[Reading, ...]:
-        """The newest reading of each service."""
+    def health_now(self, since: float) -> tuple[Reading, ...]:
+        """The newest reading of each service that was looked at since then."""
         ...
 
     def forget(self, *, older_than_seconds: float) -> None:

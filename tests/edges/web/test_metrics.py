@@ -136,11 +136,15 @@ def test_a_reading_that_is_old_is_no_state(store: SqliteStore) -> None:
     assert "dual_update_service_healthy{" not in exposition(store)
 
 
-def test_a_service_that_is_gone_has_no_series(store: SqliteStore) -> None:
+def test_a_service_that_is_gone_loses_its_series_and_a_quiet_one_keeps_it(store: SqliteStore) -> None:
+    """Readings are written down when they change, and every few minutes."""
     now = time.time()
-    store.notes.note_health([Reading("shop", "old", now - 60, True), Reading("shop", "web", now - 60, True)])
-    store.notes.note_health([Reading("shop", "web", now, True)])
-    assert 'service="old"' not in exposition(store)
+    store.notes.note_health([Reading("shop", "old", now - 700, True), Reading("shop", "db", now - 299, True)])
+    store.notes.note_health([Reading("shop", "web", now - 60, True), Reading("shop", "web", now, False)])
+    told = values(exposition(store))
+    assert 'dual_update_service_healthy{cluster="shop",service="old"}' not in told
+    assert told['dual_update_service_healthy{cluster="shop",service="db"}'] == 1
+    assert told['dual_update_service_healthy{cluster="shop",service="web"}'] == 0
 
 
 def test_labels_are_bounded(store: SqliteStore) -> None:

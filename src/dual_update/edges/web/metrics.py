@@ -227,7 +227,7 @@ def _checks(memory: Memory) -> Iterator[Metric]:
 
 
 def _services(notes: Notes, now: float) -> Iterator[Metric]:
-    readings = [one for one in notes.health_now() if now - one.at <= OLDEST_READING_SECONDS]
+    readings = notes.health_now(now - OLDEST_READING_SECONDS)
     clusters = _bounded((one.cluster for one in readings), MOST_CLUSTERS)
     family = GaugeMetricFamily(
         "dual_update_service_healthy",
