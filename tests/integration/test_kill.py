@@ -1,7 +1,7 @@
 """Whatever kills the deployer, and whenever: the cluster ends as it was or as wanted, and nobody has to help.
 
-Every run of the tests strikes at moments of the image lane; the marker `sweep` at moments spread over
-every flow; `scripts/bench kill --count 0` at all of them.
+Every run of the tests strikes at moments spread over every flow; `scripts/bench kill --count 0` at all of
+them.
 """
 
 import itertools
@@ -26,12 +26,7 @@ def chosen(every: list[str], acts: list[dict], count: int) -> list[str]:
     return picked + order.sample(others, count - len(picked))
 
 
-IN_CI = ("image",)
-
-
-@pytest.mark.parametrize(
-    "flow", [one if one in IN_CI else pytest.param(one, marks=pytest.mark.sweep) for one in FLOWS]
-)
+@pytest.mark.parametrize("flow", FLOWS)
 def test_a_killed_deployer_leaves_old_or_new(world: World, flow: str) -> None:
     arena = Arena(world, flow)
     acts = arena.acts()
@@ -47,14 +42,14 @@ def test_a_killed_deployer_leaves_old_or_new(world: World, flow: str) -> None:
     assert any(one.has_struck for one in ended), ended
 
 
-@pytest.mark.sweep
 def test_recovery_is_killed_at_each_of_its_own_steps(world: World) -> None:
     """The recovery of a recovery of a recovery: each blow hits one act further than the one before."""
     arena = Arena(world, "revamp")
-    acts = arena.count()
-    up = next(one["act"] for one in acts if one["what"] == "ComposeCli.up")
+    acts = arena.acts()[arena.side]
+    up = next(one for one in acts if one["what"] == "ComposeCli.up")
     wanted, command = arena.prepare()
-    assert arena.run(*command, point=f"KILL:event:{up}:8").returncode == -9
+    point = f"KILL:event:{up['act']}:{max(1, up['events'] // 2)}"
+    assert arena.run(*command, point=point).returncode == -9
     for number in itertools.count(2, 3):
         if arena.run("recover", point=f"KILL:after:{number}").returncode == 0:
             break

@@ -17,7 +17,6 @@ TOLD = {
 }
 
 
-@pytest.mark.sweep
 @pytest.mark.parametrize("flow", TOLD)
 def test_no_lie_is_believed(world: World, monkeypatch: pytest.MonkeyPatch, flow: str) -> None:
     monkeypatch.setenv("DUAL_UPDATE_STATE_DIR", str(world.folder / "state"))

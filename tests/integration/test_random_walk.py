@@ -113,7 +113,6 @@ def walk_on(world: World, examples: int, steps: int) -> None:
     assert len(walk.arena.history()) > examples, "nothing was walked"
 
 
-@pytest.mark.sweep
 def test_a_short_walk(world: World) -> None:
     walk_on(world, examples=2, steps=4)
 
