@@ -50,7 +50,7 @@ class Wall:
 
 
 class Processes:
-    """Fits Hands. A started job ends at once as `endings` says; without a word there it lives on."""
+    """Fits Hands. A started job ends at once as `endings` says, or `always`; without either it lives on."""
 
     def __init__(self) -> None:
         self.kept: dict[str, Job] = {}
@@ -60,6 +60,7 @@ class Processes:
         self.alive: set[str] = set()
         self.complaint: DualUpdateError | None = None
         self.on_start: Any = None
+        self.always: Ending | None = None
 
     def keep(self, job: Job) -> None:
         if self.complaint is not None:
@@ -72,10 +73,10 @@ class Processes:
         self.started.append(job)
         if self.on_start is not None:
             self.on_start(job)
-        if not self.endings:
+        if not self.endings and self.always is None:
             self.alive.add(job.id)
             return
-        ending = self.endings.pop(0)
+        ending = self.endings.pop(0) if self.endings else self.always
         if ending is not None:
             self.ended[job.id] = ending
 

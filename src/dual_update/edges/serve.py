@@ -41,10 +41,12 @@ def serve_options(command: Any) -> Any:
 
 def serve(settings: Settings, host: str, port: int, allowed_hosts: Sequence[str]) -> int:
     """Run the service until it is told to stop."""
-    from dual_update.adapters.environment import environment
+    from dual_update.adapters.environment import environment, variable
+    from dual_update.adapters.logs import set_up
     from dual_update.edges.web.auth import WebSettings, is_loopback
 
     told = environment()
+    set_up(told.log_level, variable("LOG_FORMAT"))
     if not is_loopback(host) and not told.api_token:
         raise UsageError(
             f"{host} can be reached from elsewhere, and API_TOKEN is not set.",
@@ -83,7 +85,8 @@ def with_environment(settings: Settings, told: "Environment") -> Settings:
 def make_service(settings: Settings, told: "Environment", url: str = "") -> "Service":
     """The service with everything it meets."""
     from dual_update.adapters.clock import SystemWall
-    from dual_update.adapters.jobs import JobFiles, program
+    from dual_update.adapters.job_lines import TalkingJobs
+    from dual_update.adapters.jobs import program
     from dual_update.adapters.store import SqliteStore
     from dual_update.usecases.service import Policy, Service, World
     from dual_update.wiring import open_site, state_directory
@@ -97,7 +100,7 @@ def make_service(settings: Settings, told: "Environment", url: str = "") -> "Ser
         memory=SqliteStore(state),
         reader=SqliteStore(state),
         changes=SqliteStore(state).changes,
-        hands=JobFiles(state, command),
+        hands=TalkingJobs(state, command, log),
         wall=SystemWall(),
         zone=ZoneInfo,
         connect=_connector(settings, told),
@@ -131,9 +134,10 @@ def _connector(settings: Settings, told: "Environment") -> "Callable[[], Forge |
 
 
 def log(event: str, *, level: str = "info", **fields: object) -> None:
-    """One line an event, on standard error."""
-    words = " ".join(f"{key}={value}" for key, value in fields.items())
-    print(f"{level}: {event} {words}".rstrip(), file=sys.stderr, flush=True)
+    """One line an event, on standard error (adapters/logs.py)."""
+    from dual_update.adapters import logs
+
+    logs.log(event, level=level, **fields)
 
 
 def _listen(service: "Service", web: "WebSettings") -> int:
@@ -146,7 +150,7 @@ def _listen(service: "Service", web: "WebSettings") -> int:
         app,
         host=web.host,
         port=web.port,
-        log_level="warning",
+        log_config=None,
         server_header=False,
         date_header=False,
         proxy_headers=False,

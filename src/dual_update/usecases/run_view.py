@@ -81,7 +81,7 @@ def history_page(
     before: str,
 ) -> dict[str, Any]:
     """A page by number, or the one that follows another. Raises UsageError for a `before` that is none."""
-    begin, end = _seconds(since), _seconds(until)
+    begin, end = (seconds(one) if one else None for one in (since, until))
     skipped = 0 if before else (page - 1) * size
     if skipped:
         before = history.page(cluster=cluster, outcome=outcome, since=begin, until=end, limit=skipped).older
@@ -97,7 +97,6 @@ def history_page(
     }
 
 
-def _seconds(at: datetime | None) -> float | None:
-    if at is None:
-        return None
+def seconds(at: datetime) -> float:
+    """Since 1970. A moment without a zone is UTC's."""
     return (at if at.tzinfo else at.replace(tzinfo=UTC)).timestamp()

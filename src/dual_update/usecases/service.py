@@ -23,7 +23,7 @@ from dual_update.usecases.notify import Courier
 from dual_update.usecases.observing import Observed, Observer, observe
 from dual_update.usecases.ports import Json
 from dual_update.usecases.postman import Postman
-from dual_update.usecases.run_view import find_run, history_page, job_json, run_json
+from dual_update.usecases.run_view import find_run, history_page, job_json, run_json, seconds
 from dual_update.usecases.service_ports import Forge, Hands, Memory, OpenSite, Wall
 from dual_update.usecases.site import Site
 from dual_update.usecases.telling import tell_how_it_ended
@@ -33,6 +33,9 @@ FOLLOW_SECONDS = 0.2
 
 LONGEST_WAIT_SECONDS = 60.0
 PAGE_SIZE = 50
+LATEST = 253_370_764_800.0
+"""The year 9999, in seconds since 1970: calendars end a little later."""
+
 SCHEDULE = "schedule"
 """Who asked, where nobody did."""
 
@@ -230,7 +233,7 @@ class Service:
     def pause(self, by: str = "api", reason: str = "", until: datetime | None = None) -> dict[str, Any]:
         """Apply nothing unasked until a moment, or until `resume`."""
         cluster = self._known_cluster()
-        at = until.timestamp() if until else None
+        at = min(seconds(until), LATEST) if until else None
         self._world.memory.notes.pause(cluster, reason or f"Paused by {by}.", by, at)
         self._world.memory.notes.note_approval(cluster, "pause", "", by, _door(by))
         self._read_pause()

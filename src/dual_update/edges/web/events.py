@@ -6,11 +6,12 @@ from collections.abc import AsyncIterator
 from typing import Annotated
 
 from fastapi import APIRouter, Depends, Header, Request
+from fastapi import Path as InPath
 from fastapi.concurrency import run_in_threadpool
 from starlette.responses import StreamingResponse
 
 from dual_update.edges.web.auth import Who, require_reader
-from dual_update.edges.web.problems import Problem
+from dual_update.edges.web.problems import PROBLEMS, Problem
 from dual_update.usecases.service import Service
 
 POLL_SECONDS = 0.4
@@ -22,10 +23,17 @@ MOST_LISTENERS = 64
 router = APIRouter(prefix="/api", tags=["api"])
 
 
-@router.get("/runs/{name}/events", response_class=StreamingResponse)
+@router.get(
+    "/runs/{name}/events",
+    response_class=StreamingResponse,
+    responses={
+        200: {"content": {"text/event-stream": {"schema": {}}}},
+        **{code: PROBLEMS[code] for code in (401, 404, 421, 422, 429, 503)},
+    },
+)
 async def events(
     request: Request,
-    name: str,
+    name: Annotated[str, InPath(max_length=100)],
     _: Annotated[Who, Depends(require_reader)],
     last: Annotated[str, Header(alias="Last-Event-ID", max_length=20)] = "",
 ) -> StreamingResponse:
