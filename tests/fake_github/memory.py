@@ -321,7 +321,7 @@ class Memory:
             one
             for one in self.pulls.values()
             if one.body.startswith(marker) and (one.head == head if head else one.is_open)
-            if one.author == BOT
+            if one.author == BOT or not marker
         ]
 
     @writes

@@ -104,6 +104,7 @@ def coordinate(parent: GitHub, change: Change, submodules: Sequence[Submodule]) 
     for one in submodules:
         seen = _look(parent, change.commit, one)
         if seen is None:
+            _tidy(parent, change, side, one)
             continue
         at_tip = parent.pointer(tip, one.path) if tip else None
         seen.is_moving = not side.is_on_branch and at_tip != seen.child.pointer
@@ -113,7 +114,7 @@ def coordinate(parent: GitHub, change: Change, submodules: Sequence[Submodule]) 
         _propose(parent, change, side, proposed, seen)
         several.append(seen)
     for seen in several:
-        _tidy(parent, change, side, seen)
+        _tidy(parent, change, side, seen.submodule, seen.child)
     moved = [one for one in several if one.is_moving or not one.child.is_on_branch or one.pull is not None]
     state, words = status(side, [one.child for one in moved])
     is_told = bool(moved) or parent.status(change.commit, CONTEXT) != ("", "")
@@ -295,6 +296,9 @@ def _offer_pointer(
     stale = set()
     if verdict.move_to is not None or child.is_on_branch or side.is_given_up:
         stale |= {proposed} - {None, into if verdict.move_to else None}
+    is_ended = pull is not None and not pull.is_open
+    if is_ended and any(one.is_open for one in parent.find_pulls("", proposed or "")):
+        stale.discard(proposed)  # another pull request goes on from the same branch
     if child.is_on_branch and side.is_on_branch:
         stale.add(change.deploy_branch)
     for place in stale:
@@ -343,10 +347,12 @@ def _converse(parent: GitHub, change: Change, side: Parent, seen: _Seen) -> None
     seen.links = replace(seen.links, issue=issue)
 
 
-def _tidy(parent: GitHub, change: Change, side: Parent, seen: _Seen) -> None:
+def _tidy(
+    parent: GitHub, change: Change, side: Parent, submodule: Submodule, child: Child | None = None
+) -> None:
     """Close what we opened in the submodule for pointers that nobody wants any more."""
-    github, path = seen.submodule.github, seen.child.path
-    is_wanted = _wanting(parent, change, side, seen)
+    github, path = submodule.github, submodule.path
+    is_wanted = _wanting(parent, change, side, path, child)
     word = f"No longer needed: {parent.repository} does not point there any more."
     place = _place(parent, path)
     for issue in github.find_issues(place, LABEL.name):
@@ -358,17 +364,18 @@ def _tidy(parent: GitHub, change: Change, side: Parent, seen: _Seen) -> None:
         if pull.is_open and pointer and not is_wanted(pointer, _origin_of(pull.body)):
             withdraw(github, pull, word)
             github.drop_branch(pull.head)
-    if seen.child.is_on_branch and github.branch_commit(_branch(seen.child.pointer)) is not None:
-        github.drop_branch(_branch(seen.child.pointer))
+    if child and child.is_on_branch and github.branch_commit(_branch(child.pointer)) is not None:
+        github.drop_branch(_branch(child.pointer))
 
 
-def _wanting(parent: GitHub, change: Change, side: Parent, seen: _Seen) -> Callable[[str, int | None], bool]:
+def _wanting(
+    parent: GitHub, change: Change, side: Parent, path: str, child: Child | None
+) -> Callable[[str, int | None], bool]:
     """Does anyone want a pointer: this change, the deploy branch, or the open pull request it comes from."""
-    path = seen.child.path
     tip = parent.branch_commit(change.deploy_branch)
     wanted = {parent.pointer(tip, path)} if tip else set()
-    if not side.is_given_up:
-        wanted.add(seen.child.pointer)
+    if child is not None and not side.is_given_up:
+        wanted.add(child.pointer)
 
     def is_wanted(pointer: str, origin: int | None) -> bool:
         if pointer in wanted:
