@@ -14,6 +14,7 @@ import os
 import sys
 from collections.abc import Iterator, Mapping, MutableMapping
 from contextlib import contextmanager
+from datetime import UTC, datetime
 from typing import Any, TextIO
 
 import structlog
@@ -23,9 +24,6 @@ from dual_update.core.secrecy import is_secret, masked_all
 
 LEVELS = ("DEBUG", "INFO", "WARNING", "ERROR")
 FORMATS = ("", "plain", "json")
-QUIET_PATHS = frozenset({"/api/health", "/metrics"})
-"""Asked every few seconds by machines: told at DEBUG only."""
-
 _PRIORITIES = {"debug": 7, "info": 6, "warning": 4, "error": 3, "critical": 2}
 _COLOURS = {"debug": "2", "warning": "33", "error": "31", "critical": "31;1"}
 _FIRST = ("run", "job", "cluster")
@@ -54,7 +52,7 @@ def set_up(
     shared: list[Any] = [
         structlog.contextvars.merge_contextvars,
         structlog.stdlib.add_log_level,
-        structlog.processors.TimeStamper("iso", utc=True, key="at"),
+        _add_time,
         mask,
     ]
     last = _renderer(form.lower(), output, given)
@@ -75,7 +73,7 @@ def set_up(
         logger = logging.getLogger(name)
         logger.handlers = [handler] if name in {"dual_update", "uvicorn", "uvicorn.access"} else []
         logger.propagate = name == "uvicorn.error"
-        logger.setLevel(level.upper() if name == "dual_update" else _level_of_uvicorn(level))
+        logger.setLevel(_level_of(name, level.upper()))
     access = logging.getLogger("uvicorn.access")
     access.filters = [_Requests(is_verbose=level.upper() == "DEBUG")]
 
@@ -93,9 +91,16 @@ def about(**fields: object) -> Iterator[None]:
         yield
 
 
-def _level_of_uvicorn(level: str) -> str:
-    """Its DEBUG is about its own insides, and its INFO tells that it starts, which we tell ourselves."""
-    return "INFO" if level.upper() == "DEBUG" else level.upper()
+def _level_of(name: str, level: str) -> str:
+    """Uvicorn's DEBUG is about its own insides, and its INFO says that it starts, which we say ourselves."""
+    if name in {"uvicorn", "uvicorn.error"}:
+        return {"DEBUG": "INFO", "INFO": "WARNING"}.get(level, level)
+    return level
+
+
+def _add_time(_: object, __: str, event: Event) -> Event:
+    event["at"] = datetime.now(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+    return event
 
 
 def _renderer(form: str, output: TextIO, given: Mapping[str, str]) -> Any:
@@ -168,7 +173,10 @@ def _without_trace(_: object, __: str, event: Event) -> Event:
 
 
 class _Requests(logging.Filter):
-    """Takes the facts out of uvicorn's line about a request. Queries are left out, for tokens in them."""
+    """Takes the facts out of uvicorn's line about a request; queries are left out, for tokens in them.
+
+    Pages that are read, and machines that ask every few seconds, are told at DEBUG only.
+    """
 
     def __init__(self, *, is_verbose: bool) -> None:
         super().__init__()
@@ -180,7 +188,8 @@ class _Requests(logging.Filter):
         client, method, target, _, status = record.args
         path = str(target).split("?", 1)[0]
         record.request = {"method": method, "path": path, "status": status, "client": client}
-        return self._is_verbose or path not in QUIET_PATHS
+        is_read = method in {"GET", "HEAD"} and isinstance(status, int) and status < 400
+        return self._is_verbose or not is_read
 
 
 class _Handler(logging.StreamHandler[TextIO]):

@@ -24,6 +24,8 @@ if TYPE_CHECKING:
     from dual_update.usecases.service_ports import Forge
 
 JOB_COMMAND = "service-job"
+MESSAGE_SECONDS = 10.0
+"""Longest wait for one address of a message."""
 
 
 def serve_options(command: Any) -> Any:
@@ -89,7 +91,7 @@ def make_service(settings: Settings, told: "Environment", url: str = "") -> "Ser
     from dual_update.adapters.jobs import program
     from dual_update.adapters.store import SqliteStore
     from dual_update.usecases.service import Policy, Service, World
-    from dual_update.wiring import open_site, state_directory
+    from dual_update.wiring import open_courier, open_site, state_directory
 
     def command(job: Path) -> Sequence[str]:
         return program(JOB_COMMAND, *_flags(settings), str(job))
@@ -105,6 +107,7 @@ def make_service(settings: Settings, told: "Environment", url: str = "") -> "Ser
         zone=ZoneInfo,
         connect=_connector(settings, told),
         log=log,
+        courier=open_courier(SqliteStore(state), MESSAGE_SECONDS, url, told.webhook_url),
     )
     return Service(world, Policy(told.check_interval_seconds, told.is_auto_approved, url))
 
