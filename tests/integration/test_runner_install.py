@@ -273,7 +273,8 @@ def archive() -> bytes:
 
 def test_a_runner_is_registered_without_showing_its_token(host: Host, places: Path) -> None:
     (places / "source" / "runner.tar.gz").write_bytes(archive())
-    install = f"{REGISTER} --url https://github.com/o/r --token-file -"
+    host.run("git init -q -b main /srv/dual-update/deployed", user=USER)
+    install = f"{REGISTER} --url https://github.com/o/r --token-file - --checkout /srv/dual-update/deployed"
     wrong = host.try_run(install, stdin="WRONG\n")
     assert wrong.returncode == 1
     assert "could not be registered" in wrong.stderr
@@ -289,6 +290,7 @@ def test_a_runner_is_registered_without_showing_its_token(host: Host, places: Pa
     assert "--labels dual-update" in given[0]
     assert given[1] == USER
     assert host.run(f"cat {folder}/seen") == "0"
+    assert host.run(f"cat {folder}/.env") == "CLUSTER_PATH=/srv/dual-update/deployed"
     assert host.run(f"cat {folder}/.runner") == hashlib.sha256(TOKEN.encode()).hexdigest()
     eventually(lambda: host.try_run(f"cat {folder}/running").stdout == f"{USER}\n/var/lib/dual-update")
     assert host.run("systemctl is-active dual-update-runner.service") == "active"
