@@ -1,10 +1,10 @@
 """Composition root of what speaks to GitHub: an event in, each cluster's Decision and its approval out."""
 
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 from dual_update.adapters.compose import ComposeRenderer
 from dual_update.adapters.git import GitRepository
@@ -16,13 +16,17 @@ from dual_update.core.errors import DualUpdateError, UsageError, WorldError
 from dual_update.core.model import Rendered
 from dual_update.usecases.approval import Approval, Circumstances, approval, waits_for_build
 from dual_update.usecases.base import find_base
+from dual_update.usecases.coordinate import holds as coordination_holds
 from dual_update.usecases.detect import Detected, DetectRequest, Project, detect, select_files
 from dual_update.usecases.gate import DEPLOYING, Judged, Occasion, holds
 from dual_update.usecases.ports import Renderer, Tree
+from dual_update.usecases.submodules import Submodule, submodules_of
 
 if TYPE_CHECKING:
     from dual_update.adapters.github import Patience
     from dual_update.usecases.github_ports import GitHub
+
+Opened: TypeAlias = "Callable[[str], GitHub | None]"
 
 ENVIRONMENT = "production"
 """Where a person is asked, unless multi-cluster.yml names another environment."""
@@ -49,6 +53,8 @@ class Request:
     scope: str = ""
     clusters: str = ""
     has_auto_approve: bool = False
+    url: str = ""
+    """The parent repository's own address, from which relative addresses of submodules are read."""
 
 
 @dataclass(frozen=True)
@@ -58,6 +64,9 @@ class Verdicts:
     judged: tuple[Judged, ...]
     deploy_branch: str
     is_proposal: bool
+    submodules: tuple[Submodule, ...] = ()
+    """Submodules whose repositories may be asked; the others are not coordinated."""
+
     warnings: tuple[str, ...] = field(default=())
 
 
@@ -90,17 +99,24 @@ def _patience(usual: "Patience") -> "Patience":
     )
 
 
-def judge(request: Request, github: "GitHub | None") -> Verdicts:
+def judge(request: Request, github: "GitHub | None", opened: "Opened | None" = None) -> Verdicts:
     """Judge what an event wants, for every cluster. Raises UsageError for what cannot be loaded.
 
-    The policy is read from a commit that is trusted: of the deploy branch, never of a proposal.
+    The policy is read from a commit that is trusted: of the deploy branch, never of a proposal. `opened`
+    gives a submodule's repository by name, or None where there is no token for it.
     """
     with GitRepository(request.repo) as repository:
-        return _Judge(request, repository, github).all()
+        return _Judge(request, repository, github, opened).all()
 
 
 class _Judge:
-    def __init__(self, request: Request, repository: GitRepository, github: "GitHub | None") -> None:
+    def __init__(
+        self,
+        request: Request,
+        repository: GitRepository,
+        github: "GitHub | None",
+        opened: "Opened | None",
+    ) -> None:
         self._request = request
         self._occasion = request.occasion
         self._repository = repository
@@ -114,10 +130,30 @@ class _Judge:
         if self._is_on_branch:
             self._trusted = self._head  # it came to the deploy branch
         self._config = self._policy(self._trusted)
+        self._submodules, self._unsettled = self._other_side(opened)
 
     def all(self) -> Verdicts:
         judged = tuple(self._one(entry) for entry in self._entries())
-        return Verdicts(judged, self._branch, self._is_proposal, tuple(dict.fromkeys(self._warnings)))
+        return Verdicts(
+            judged,
+            self._branch,
+            self._is_proposal,
+            submodules=self._submodules,
+            warnings=tuple(dict.fromkeys(self._warnings)),
+        )
+
+    def _other_side(self, opened: "Opened | None") -> tuple[tuple[Submodule, ...], tuple[str, ...]]:
+        """The submodules that can be asked, and the sentences for which a deploy waits for them."""
+        if self._github is None or opened is None:
+            return (), ()
+        if self._repository.tree(self._head).read(".gitmodules") is None:
+            return (), ()
+        try:
+            found = tuple(submodules_of(self._github, self._head, self._request.url, opened))
+            may_deploy = not self._is_proposal
+            return found, coordination_holds(self._github, self._head, found) if may_deploy else ()
+        except DualUpdateError as error:
+            return (), (f"Whether the submodules are settled could not be asked: {error.message}",)
 
     # What is trusted
 
@@ -222,6 +258,7 @@ class _Judge:
         why = holds(
             decision, self._config, self._request.mode, is_older=is_older, has_person=occasion.has_person
         )
+        why += self._unsettled
         if occasion.kind != "built":
             why += waits_for_build(decision, detected.after.services)
         now = Circumstances(

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from dual_update.adapters.actions import Step
     from dual_update.usecases.gate import Judged
     from dual_update.usecases.github_ports import GitHub
-    from dual_update.wiring_github import Request, Verdicts
+    from dual_update.wiring_github import Opened, Request, Verdicts
 
 INPUTS: Mapping[str, str] = {
     "command": "detect",
@@ -134,7 +134,7 @@ def run(environ: Mapping[str, str] = os.environ) -> int:
         if asked.inputs["command"] == "report":
             from dual_update.edges.action_report import report
 
-            return report(asked, step, github_of(asked, step))
+            return report(asked, step, github_of(asked, step), opened_by(asked, step))
         return detect(asked, step)
     except DualUpdateError as error:
         step.error(str(error))
@@ -158,6 +158,7 @@ def request_of(asked: Asked) -> "Request":
         scope=given["scope"],
         clusters=given["clusters"],
         has_auto_approve=given["auto-approve"] == "true",
+        url=f"{asked.server_url}/{asked.repository}",
     )
 
 
@@ -175,6 +176,24 @@ def github_of(asked: Asked, step: "Step") -> "GitHub | None":
         return None
 
 
+def opened_by(asked: Asked, step: "Step") -> "Opened | None":
+    """How repositories of submodules are opened: with a token of their own, or not at all."""
+    from dual_update.wiring_github import connect
+
+    token = asked.inputs["submodule-token"]
+    if not token or occasion(asked.event, asked.payload, asked.sha, asked.ref).is_fork:
+        return None
+
+    def opened(name: str) -> "GitHub | None":
+        try:
+            return connect(asked.api_url, name, token)
+        except UsageError as error:
+            step.warning(str(error))
+            return None
+
+    return opened
+
+
 def detect(asked: Asked, step: "Step") -> int:
     """Judge, say, announce."""
     from dual_update.edges.action_tell import announced, withdrawn
@@ -189,7 +208,7 @@ def detect(asked: Asked, step: "Step") -> int:
             withdrawn(request.occasion, github, step)
         write_outputs(step, (), {})
         return ExitCode.DONE
-    verdicts = judge(request, github)
+    verdicts = judge(request, github, opened_by(asked, step))
     for words in verdicts.warnings:
         step.warning(words)
     with step.group("dual-update: what changed, and why"):

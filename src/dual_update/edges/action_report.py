@@ -3,17 +3,20 @@
 import json
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from dual_update.core.errors import ExitCode, UsageError
 from dual_update.core.report import escape, printable
+from dual_update.usecases.announce import quietly
 
 if TYPE_CHECKING:
     from dual_update.adapters.actions import Step
     from dual_update.edges.action import Asked
     from dual_update.usecases.github_ports import GitHub
     from dual_update.usecases.outcome import Evidence, Told
+    from dual_update.wiring_github import Opened
 
 LARGEST_REPORT_BYTES = 8_000_000
 LARGEST_LOG_BYTES = 200_000
@@ -30,7 +33,7 @@ class Ended:
     log: str = ""
 
 
-def report(asked: "Asked", step: "Step", github: "GitHub | None") -> int:
+def report(asked: "Asked", step: "Step", github: "GitHub | None", opened: "Opened | None" = None) -> int:
     """Tell how the deploys ended. The deploys' own results stand: nothing that GitHub refuses fails this."""
     ended = tuple(collected(asked))
     if not ended:
@@ -49,6 +52,8 @@ def report(asked: "Asked", step: "Step", github: "GitHub | None") -> int:
             told = _told(one, one.run, asked, github)
             for words in told.warnings:
                 step.warning(words)
+            if opened is not None and one.run["outcome"] == "succeeded":
+                quietly(partial(_settle, one.run, asked, github, opened), step.warning)
             if told.revert is not None:
                 lines += ["", f"Offered: [take it back]({told.revert.url})", ""]
     step.summary("\n".join(lines))
@@ -128,6 +133,17 @@ def _told(one: Ended, run: Mapping[str, Any], asked: "Asked", github: "GitHub") 
         url=asked.run_url,
     )
     return tell(run, deploy, github, evidence_of(run, one.log))
+
+
+def _settle(run: Mapping[str, Any], asked: "Asked", github: "GitHub", opened: "Opened") -> None:
+    """The submodules' issues are done, too: what they asked for runs."""
+    from dual_update.usecases.coordinate import settle
+    from dual_update.usecases.submodules import submodules_of
+
+    commit = str(run["to"])
+    found = submodules_of(github, commit, f"{asked.server_url}/{asked.repository}", opened)
+    word = f"Deployed by {asked.repository}@{commit} to {escape(str(run['cluster']))}."
+    settle(github, commit, found, word)
 
 
 def _default_branch(asked: "Asked") -> str:

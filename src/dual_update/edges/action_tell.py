@@ -4,6 +4,7 @@ Quietly: what GitHub refuses becomes a warning of the step, and no decision depe
 """
 
 from collections.abc import Sequence
+from functools import partial
 from typing import TYPE_CHECKING
 
 from dual_update.core.report import TITLES
@@ -30,15 +31,56 @@ def announced(
     if now.kind == "other":
         return {}
     urls: dict[str, str] = {}
+    pulls: list[int] = []
     for one in verdicts.judged:
         words = footer(asked, one, verdicts.deploy_branch)
-        quietly(lambda one=one, words=words: _tell(one, words, now, verdicts, github, urls), step.warning)  # type: ignore[misc]
-        quietly(lambda one=one: _set_status(asked, one, github, verdicts), step.warning)  # type: ignore[misc]
+        quietly(partial(_tell, one, words, now, verdicts, github, urls, pulls), step.warning)
+        quietly(partial(_set_status, asked, one, github, verdicts), step.warning)
+    if verdicts.submodules:
+        quietly(lambda: _coordinate(now, verdicts, github, urls, pulls), step.warning)
     return urls
 
 
+def _coordinate(
+    now: "Occasion", verdicts: "Verdicts", github: "GitHub", urls: dict[str, str], pulls: list[int]
+) -> None:
+    """Bring the submodules' repositories in line; on schedule, offer what they have that we do not name."""
+    from dual_update.usecases.coordinate import Change, coordinate, standing
+    from dual_update.usecases.upstream import follow_upstream
+
+    decisions = [one.decision for one in verdicts.judged]
+    if now.kind == "schedule":
+        for upstream in follow_upstream(github, verdicts.submodules, verdicts.deploy_branch):
+            if upstream.pull is not None:
+                urls.setdefault("pr-url", upstream.pull.url)
+    changes = []
+    if verdicts.is_proposal:
+        number = now.pull or next(iter(pulls), None)
+        if number is not None and decisions:
+            title = announce.title_of(decisions[0])
+            changes = [Change(decisions[0].head, verdicts.deploy_branch, number, title=title)]
+    elif now.kind == "submodule":
+        changes = list(standing(github, verdicts.deploy_branch, verdicts.submodules))
+    elif decisions:
+        waiting = {move.path for one in decisions if one.needs_update for move in one.submodules}
+        title = announce.title_of(decisions[0])
+        changes = [Change(decisions[0].head, verdicts.deploy_branch, title=title, waiting=frozenset(waiting))]
+    for change in changes:
+        for link in coordinate(github, change, verdicts.submodules).links:
+            if link.issue is not None:
+                urls.setdefault("submodule-issue-url", link.issue.url)
+            if link.pull is not None:
+                urls.setdefault("submodule-pr-url", link.pull.url)
+
+
 def _tell(
-    one: "Judged", words: str, now: "Occasion", verdicts: "Verdicts", github: "GitHub", urls: dict[str, str]
+    one: "Judged",
+    words: str,
+    now: "Occasion",
+    verdicts: "Verdicts",
+    github: "GitHub",
+    urls: dict[str, str],
+    pulls: list[int],
 ) -> None:
     if now.kind == "pull_request" and now.pull is not None:
         url = announce.announce_on_pull(one.decision, github, now.pull, words)
@@ -55,6 +97,7 @@ def _tell(
         pull = announce.offer_pull(one.decision, github, branch, verdicts.deploy_branch, issue, words)
         if pull is not None:
             urls["pr-url"] = pull.url
+            pulls.append(pull.number)
 
 
 def _merged(github: "GitHub", commits: Sequence[str], deploy_branch: str) -> tuple[str, ...]:
