@@ -43,6 +43,7 @@ class SqliteHistory:
         until: float | None = None,
         limit: int = 50,
         before: str = "",
+        offset: int = 0,
     ) -> Page:
         """Ordered by the moment that is shown, and by order of writing within one."""
         where, values = _where(cluster, outcome, since, until)
@@ -51,8 +52,8 @@ class SqliteHistory:
             values += _place(before)
         rows = self._database.read(
             f"SELECT {_COLUMNS}, started, seq FROM history{_clause(where)}"  # noqa: S608  (constants)
-            " ORDER BY started DESC, seq DESC LIMIT ?",
-            (*values, limit + 1),
+            " ORDER BY started DESC, seq DESC LIMIT ? OFFSET ?",
+            (*values, limit + 1, offset),
         )
         shown = rows[:limit]
         older = f"{shown[-1][-2]!r}-{shown[-1][-1]}" if len(rows) > limit else ""

@@ -47,8 +47,10 @@ class History(Protocol):
         until: float | None = None,
         limit: int = 50,
         before: str = "",
+        offset: int = 0,
     ) -> Page:
-        """Runs that began in [since, until). `outcome` may be `unfinished`; `before` is a page's `older`.
+        """Runs that began in [since, until). `outcome` may be `unfinished`; `before` is a page's `older`, and
+        `offset` skips so many, which takes longer the more they are.
 
         Raises UsageError for a `before` that no page gave.
         """

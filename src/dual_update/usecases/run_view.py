@@ -83,11 +83,15 @@ def history_page(
     """A page by number, or the one that follows another. Raises UsageError for a `before` that is none."""
     begin, end = (seconds(one) if one else None for one in (since, until))
     skipped = 0 if before else (page - 1) * size
-    if skipped:
-        before = history.page(cluster=cluster, outcome=outcome, since=begin, until=end, limit=skipped).older
-        if not before:
-            return {"runs": [], "page": page, "size": size, "has_more": False, "older": None}
-    found = history.page(cluster=cluster, outcome=outcome, since=begin, until=end, limit=size, before=before)
+    found = history.page(
+        cluster=cluster,
+        outcome=outcome,
+        since=begin,
+        until=end,
+        limit=size,
+        before=before,
+        offset=skipped,
+    )
     return {
         "runs": [dict(one) for one in found.lines],
         "page": page,
