@@ -8,6 +8,7 @@ base is kept as an image and as a tarball; both are made again only when this fi
 import fcntl
 import hashlib
 import os
+import platform
 import shutil
 import subprocess
 import tempfile
@@ -19,7 +20,6 @@ from tests.conftest import missing
 
 ROOT = Path(__file__).parents[2]
 CACHE = Path("/var/cache/dual-update-tests")
-RELEASE = "bookworm"
 PACKAGES = ("python3", "python3-venv", "ca-certificates", "git", "openssh-client")
 NEEDLESS = (
     "var/cache/apt/archives",
@@ -130,18 +130,26 @@ def checked(*words: str, seconds: float = 300, environment: dict[str, str] | Non
     return done.stdout.strip()
 
 
+def release() -> tuple[str, str]:
+    """The release that this machine runs, and the components that hold the packages."""
+    told = platform.freedesktop_os_release()
+    return told.get("VERSION_CODENAME", ""), "main,universe" if told.get("ID") == "ubuntu" else "main"
+
+
 def mirror() -> str:
-    """Where this machine's apt gets the release from."""
+    """Where this machine's apt gets its release from."""
+    name, _ = release()
     told = checked("apt-get", "indextargets", "--format", "$(RELEASE) $(REPO_URI)", "Created-By: Packages")
-    found = [line.split(" ", 1)[1] for line in told.splitlines() if line.split(" ", 1)[0] == RELEASE]
+    found = [line.split(" ", 1)[1] for line in told.splitlines() if line.split(" ", 1)[0] == name]
     if not found:
-        missing(f"apt on this machine has no source for {RELEASE}")
+        missing(f"apt on this machine has no source for its release {name!r}")
     return found[0]
 
 
 def _debootstrap(root: Path) -> None:
-    options = ["--variant=minbase", f"--include={','.join(PACKAGES)}"]
-    checked("debootstrap", *options, RELEASE, str(root), mirror(), seconds=600)
+    name, components = release()
+    options = ["--variant=minbase", f"--components={components}", f"--include={','.join(PACKAGES)}"]
+    checked("debootstrap", *options, name, str(root), mirror(), seconds=600)
     for name in NEEDLESS:
         shutil.rmtree(root / name, ignore_errors=True)
         (root / name).mkdir(parents=True, exist_ok=True)
@@ -151,7 +159,7 @@ def _debootstrap(root: Path) -> None:
 
 
 def _key() -> str:
-    told = "\0".join((RELEASE, *PACKAGES, *NEEDLESS, *FROM_THE_HOST))
+    told = "\0".join((*release(), *PACKAGES, *NEEDLESS, *FROM_THE_HOST))
     digest = hashlib.sha256(told.encode())
     for name in FROM_THE_HOST:
         if (Path("/") / name).is_file():
