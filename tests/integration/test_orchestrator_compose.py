@@ -286,7 +286,7 @@ def apply_pending(one: Orchestrator, commit: str) -> str:
     eventually(lambda: (one.pending() or {}).get("commit") == commit, within_seconds=60, what=one.logs())
     plan = one.ask("GET", "/api/plan").json()["pending"]
     answer = one.ask("POST", "/api/apply", fingerprint=plan["plan_fingerprint"], approved_by="ada")
-    assert answer.status_code == 202, answer.text
+    assert answer.status_code == 202, answer.text + one.logs()
     return str(answer.json()["id"])
 
 
@@ -315,6 +315,8 @@ def test_a_newcomers_path(orchestrator: tuple[Orchestrator, Cluster], world: Wor
     assert cluster.container("web").state == "running"
     before = cluster.running_hash()
 
+    ending = re.compile(rf"info +ended  job={job} kind=apply code=0")
+    eventually(lambda: ending.search(one.logs()), within_seconds=20, what=one.logs())
     run("docker", "restart", "--time", "5", one.name, timeout=60)
     eventually(one.answers, within_seconds=60, what="it is back")
     assert one.ask("GET", "/api/history").json()["runs"][0]["run"] == run_of_job["run"]
@@ -322,10 +324,14 @@ def test_a_newcomers_path(orchestrator: tuple[Orchestrator, Cluster], world: Wor
     log = one.logs()
     assert one.token not in log
     assert "Traceback" not in log
+    words = [line.split(" ", 1)[1] for line in log.splitlines()]
+    assert any(line.startswith(f"info     asked  job={job} kind=apply") for line in words), log
+    assert any(f"job={job}" in line and "pull" in line for line in words), "its steps are told as they go"
 
     # The container dies in the middle of a job, with every process in it; the next one settles it.
     good = cluster.container("web").image_id
-
+    quiet = "kind=check code=0 what=nothing to do"
+    eventually(lambda: one.logs().rpartition("listening")[2].count(quiet), within_seconds=60, what=one.logs())
     world.images.push("web:2", "two", flavour="slow")
     text = (cluster.directory / "compose.yml").read_text().replace("web:1", "web:2")
     cluster.commit({"compose.yml": text})
