@@ -383,21 +383,22 @@ def is_merged(call: Call) -> Answer:
 
 @answers("PUT", "/pulls/{pull_number}/merge")
 def merge_pull(call: Call) -> Answer:
-    """`merge` and `squash`; a rebase merge is refused, as where a repository does not allow it."""
+    """A rebase merge makes one commit here, as of a branch with one."""
     repo = call.repo
     pull = seen(repo, _found(repo.pulls, call.number("pull_number")))
     how = call.body.get("merge_method") or "merge"
     if pull["state"] != "open" or not pull["mergeable"]:
         raise Failed(405, "Pull Request is not mergeable")
-    if how == "rebase":
-        raise Failed(405, "Rebase merges are not allowed on this repository.")
+    if how not in repo.merge_methods:
+        name = {"merge": "Merge commits", "squash": "Squash merges", "rebase": "Rebase merges"}[how]
+        raise Failed(405, f"{name} are not allowed on this repository.")
     if call.body.get("sha") and call.body["sha"] != pull["head"]["sha"]:
         raise Failed(409, "Head branch was modified. Review and try the merge again.")
     base, head = pull["base"]["sha"], pull["head"]["sha"]
     repo.brought[pull["number"]] = commits_of(repo, pull)
     new = repo.merged(base, head, call.body.get("commit_title") or f"Merge pull request #{pull['number']}")
     assert new is not None
-    if how == "squash":
+    if how != "merge":
         new = repo.commit(f"{new}^{{tree}}", f"{pull['title']} (#{pull['number']})", base)
     repo.git("update-ref", f"refs/heads/{pull['base']['ref']}", new, base)
     repo.tick()

@@ -347,9 +347,7 @@ class Memory:
         tip = self.branches.get(pull.head)
         sides = (pull.head, pull.base)
         is_taken = any(one.is_open and (one.head, one.base) == sides for one in self.pulls.values())
-        return (
-            tip is not None and not pull.is_merged and not is_taken and self._is_in(pull.head_commit, tip)
-        )
+        return tip is not None and not pull.is_merged and not is_taken and self._is_in(pull.head_commit, tip)
 
     def pull(self, number: int) -> Pull:
         self._refresh()

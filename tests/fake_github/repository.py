@@ -29,6 +29,7 @@ class Repository:
     default_branch: str = "main"
     has_issues: bool = True
     may_create_pulls: bool = True
+    merge_methods: tuple[str, ...] = ("merge", "squash")
     issues: dict[int, dict[str, Any]] = field(default_factory=dict)
     pulls: dict[int, dict[str, Any]] = field(default_factory=dict)
     comments: dict[int, dict[str, Any]] = field(default_factory=dict)

@@ -53,10 +53,12 @@ class Request:
 
 @dataclass(frozen=True)
 class Token:
-    """Whom a token speaks for. `permissions` None is everything; else `issues: write` and so on."""
+    """Whom a token speaks for. `permissions` None is everything; else `issues: write` and so on; so is
+    `repositories`: others are not there for it."""
 
     login: str = BOT
     permissions: dict[str, str] | None = None
+    repositories: frozenset[str] | None = None
 
 
 class FakeGitHub:
@@ -135,7 +137,7 @@ class FakeGitHub:
         if token is None:
             return _failed(401, "Bad credentials"), {}
         repo = self.repositories.get(f"{op.values['owner']}/{op.values['repo']}")
-        if repo is None:
+        if repo is None or (token.repositories is not None and repo.name not in token.repositories):
             return _failed(404, "Not Found"), {}
         if not _permits(token, op):
             return _failed(403, "Resource not accessible by integration"), {}

@@ -101,6 +101,17 @@ class TwoRepositories(RuleBasedStateMachine):
             if pull.is_open or side.may_return(pull):
                 type(side).edit_pull.__wrapped__(side, number, is_open=not pull.is_open)  # type: ignore[attr-defined]
 
+    @rule(which=SOME)
+    def thinks_twice(self, which: int) -> None:
+        """Closed, looked at, and opened again."""
+        opened = [place for place, one in enumerate(self.parent.pulls.values()) if one.is_open]
+        if opened:
+            place = opened[which % len(opened)]
+            number = [*self.parent.pulls][place]
+            self.closes_or_opens_again("parent", place)
+            self.look_at(Change(self.parent.pulls[number].head_commit, "main", number))
+            self.closes_or_opens_again("parent", place)
+
     @rule(name=SIDES, branch=st.sampled_from(("main", *BRANCHES)), back=st.integers(1, 3))
     def force_pushes(self, name: str, branch: str, back: int) -> None:
         side = self.side(name)
@@ -185,6 +196,8 @@ class TwoRepositories(RuleBasedStateMachine):
         """Green only when both are approved, and the same on both."""
         pull = self.parent.pull(change.pull) if change.pull else None
         head = pull.head_commit if pull and pull.is_open else change.commit
+        if pull and pull.is_merged:
+            return  # the deploy branch is looked at instead
         state, _ = self.parent.status(head, CONTEXT)
         pointer = self.parent.pointer(head, PATH)
         ours = [one for one in self.child.pulls.values() if one.head_commit == pointer and one.base == "main"]
@@ -243,6 +256,19 @@ class TwoRepositories(RuleBasedStateMachine):
                 to = self.parent.pointer(pull.head_commit, PATH)
                 assert f" {to} -->" in pull.body.splitlines()[0], "it moves the pointer where it says"
                 assert self.is_whole(to)
+
+        for one in self.parent.pulls.values():
+            pointer = self.parent.pointer(one.head_commit, PATH)
+            if one.is_open and one.base == "main" and pointer in self.child.commits:
+                self.check_it_has_a_way(str(pointer))
+
+    def check_it_has_a_way(self, pointer: str) -> None:
+        pulls = [
+            one for one in self.child.pulls.values() if one.head_commit == pointer and one.base == "main"
+        ]
+        ways = [one for one in pulls if one.is_open or one.is_merged]
+        refused = [one for one in pulls if ("child", one.number) in self.closed_by_people]
+        assert self.is_whole(pointer) or ways or refused, "nothing brings the pointer to its branch"
 
     def people_take_what_is_offered(self) -> None:
         """One step towards whole. What stands open must lead there; people begin nothing on their own but

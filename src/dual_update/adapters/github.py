@@ -43,10 +43,10 @@ class PyGithubRepository(HistoryOfRepository, CodeOfRepository):
     def find_issues(self, marker: str, label: str) -> Sequence[Issue]:
         """The label finds them in one page; where it was taken off, the newest open issues are searched."""
         listed = list(self._pages("/issues", state="all", labels=label))
-        found = [answers.issue(one) for one in listed if answers.is_ours(one, marker)]
+        found = [answers.issue(one) for one in listed if _is_our_issue(one, marker)]
         if not found:
             newest = self._pages("/issues", most=LONGEST_LOOK, state="open")
-            found = [answers.issue(one) for one in newest if answers.is_ours(one, marker)]
+            found = [answers.issue(one) for one in newest if _is_our_issue(one, marker)]
         return sorted(found, key=lambda one: one.number)
 
     def open_issue(self, marker: str, title: str, text: str, labels: Sequence[Label]) -> Issue:
@@ -151,11 +151,22 @@ class PyGithubRepository(HistoryOfRepository, CodeOfRepository):
         return self._read(self._get(f"/pulls/{number}"), answers.pull, f"/pulls/{number}")
 
     def merge(self, number: int, head_commit: str) -> str:
+        """As a merge commit, or in the first way that the repository allows."""
+        for how in ("merge", "squash", "rebase"):
+            try:
+                return self._merge(number, head_commit, how)
+            except WorldError as error:
+                last = error
+                if "are not allowed" not in error.message:
+                    raise
+        raise last
+
+    def _merge(self, number: int, head_commit: str, how: str) -> str:
         """A merge whose answer was lost is seen at the pull request itself."""
         path = f"/pulls/{number}/merge"
         for attempt in range(self._patience.tries):
             try:
-                answer = self._send("PUT", path, {"sha": head_commit, "merge_method": "merge"})
+                answer = self._send("PUT", path, {"sha": head_commit, "merge_method": how})
                 return self._read(answer, lambda one: str(one["sha"]), path)
             except Unknown as unknown:
                 self._pause(attempt)
@@ -237,3 +248,8 @@ class PyGithubRepository(HistoryOfRepository, CodeOfRepository):
                 f"{unknown.message} The workflow {workflow} may have been started or not.",
                 hint="Look at the Actions tab before starting it again.",
             ) from None
+
+
+def _is_our_issue(one: Mapping[str, Any], marker: str) -> bool:
+    """GitHub lists pull requests among the issues."""
+    return "pull_request" not in one and answers.is_ours(one, marker)

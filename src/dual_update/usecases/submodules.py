@@ -43,13 +43,14 @@ class Submodule:
 def entries(gitmodules: str) -> Sequence[Entry]:
     """What `.gitmodules` says, in order. Lines that git would not understand are left out."""
     found: list[dict[str, str]] = []
+    section: dict[str, str] = {}
     for line in gitmodules.splitlines():
-        if _SECTION.match(line):
-            found.append({})
-        elif line.lstrip()[:1] == "[":
-            found.append({})  # another section: its settings are none of a submodule's
-        elif found and (setting := _SETTING.match(line)):
-            found[-1][setting["key"].lower()] = setting["value"].strip('"')
+        if line.lstrip()[:1] == "[":
+            section = {}
+            if _SECTION.match(line):
+                found.append(section)
+        elif setting := _SETTING.match(line):
+            section[setting["key"].lower()] = setting["value"].strip('"')
     return tuple(
         Entry(one["path"].strip("/"), one["url"], one.get("branch", ""))
         for one in found
