@@ -241,6 +241,7 @@ class _Judge:
             stage=entry.stage,
             path=entry.path,
             deploy_branch=self._branch,
+            judged_files=detected.before.consulted | detected.after.consulted,
             commits=() if self._is_proposal else self._came(base.commit),
         )
 

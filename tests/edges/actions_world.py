@@ -177,6 +177,7 @@ class Job:
             "GITHUB_SHA": sha,
             "GITHUB_REF": ref,
             "GITHUB_RUN_ID": "77",
+            "GITHUB_WORKFLOW_REF": f"{NAME}/.github/workflows/deploy.yml@refs/heads/main",
             "GITHUB_OUTPUT": str(files["output"]),
             "GITHUB_STEP_SUMMARY": str(files["summary"]),
             "DUAL_UPDATE_GITHUB_PAUSE_SECONDS": "0.005",

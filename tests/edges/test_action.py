@@ -189,6 +189,24 @@ def test_an_image_on_another_branch_gets_an_issue_only(job: Job) -> None:
     assert ran.outputs["pr-url"] == ""
 
 
+def test_an_image_on_an_update_branch_is_merged_and_dispatched_where_auto_approve_allows(job: Job) -> None:
+    base = job.tip()
+    job.deployed(base)
+    job.put({"compose.yml": NEW_TAG}, "update/web")
+    assert job.push("update/web").code == 0
+    assert job.tip() == base, "nobody allowed it"
+    job.push("update/web", auto_approve="true")
+    assert job.tip() != base
+    assert [(one["workflow"], one["ref"]) for one in job.repo.dispatches] == [("deploy.yml", "main")]
+    bot = {"sender": {"type": "Bot"}, "inputs": None}
+    assert job.step("workflow_dispatch", bot).outputs["deploy"] == "auto"
+    [issue] = job.open_issues()
+    assert issue["number"] == 1, "the proposal's issue goes on"
+    job.put({"compose.yml": PORTS}, "update/ports")
+    job.push("update/ports", auto_approve="true")
+    assert len(job.repo.dispatches) == 1, "structure is not merged by itself"
+
+
 def test_proposals_of_two_branches_and_the_deploy_branch_do_not_close_each_other(job: Job) -> None:
     base = job.tip()
     job.deployed(base)

@@ -71,6 +71,9 @@ class Asked:
     api_url: str
     server_url: str
     run: str
+    workflow: str
+    """The file name of the workflow that this step belongs to."""
+
     reports: Path
 
     @property
@@ -103,6 +106,7 @@ def read(environ: Mapping[str, str]) -> Asked:
         api_url=environ.get("GITHUB_API_URL") or "https://api.github.com",
         server_url=(environ.get("GITHUB_SERVER_URL") or "https://github.com").rstrip("/"),
         run=environ.get("GITHUB_RUN_ID", ""),
+        workflow=environ.get("GITHUB_WORKFLOW_REF", "").partition("@")[0].rpartition("/")[2],
         reports=workspace / (environ.get("DUAL_UPDATE_REPORTS") or ".dual-update-reports"),
     )
     unknown = [one for one in asked.fails_on if one not in FAIL_ON]

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from functools import partial
 from typing import TYPE_CHECKING
 
-from dual_update.core.report import TITLES
+from dual_update.core.report import TITLES, escape
 from dual_update.edges.action_words import footer
 from dual_update.usecases import announce
 from dual_update.usecases.announce import quietly
@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from dual_update.edges.action import Asked
     from dual_update.usecases.gate import Judged, Occasion
     from dual_update.usecases.github_ports import CommitState, GitHub
+    from dual_update.usecases.update_branch import Merged
     from dual_update.wiring_github import Verdicts
 
 
@@ -34,7 +35,7 @@ def announced(
     pulls: list[int] = []
     for one in verdicts.judged:
         words = footer(asked, one, verdicts.deploy_branch)
-        quietly(partial(_tell, one, words, now, verdicts, github, urls, pulls), step.warning)
+        quietly(partial(_tell, asked, one, words, now, verdicts, github, urls, pulls), step.warning)
         quietly(partial(_set_status, asked, one, github, verdicts), step.warning)
     if verdicts.submodules:
         quietly(lambda: _coordinate(now, verdicts, github, urls, pulls), step.warning)
@@ -74,6 +75,7 @@ def _coordinate(
 
 
 def _tell(
+    asked: "Asked",
     one: "Judged",
     words: str,
     now: "Occasion",
@@ -86,6 +88,13 @@ def _tell(
         url = announce.announce_on_pull(one.decision, github, now.pull, words)
         urls["pr-url"] = url.partition("#")[0]
         return
+    if now.kind == "push" and verdicts.is_proposal and asked.inputs["auto-approve"] == "true":
+        merged_now = _merge_by_itself(asked, one, now, verdicts, github)
+        urls.update({"pr-url": merged_now.pull.url} if merged_now.pull else {})
+        if merged_now.commit is not None:
+            return
+        if one.decision.update_type == "image_only":
+            words = f"{words}\n\nNot merged by itself: {escape(merged_now.why)}"
     branch = now.branch if verdicts.is_proposal else ""
     if verdicts.is_proposal and not branch:
         return
@@ -98,6 +107,24 @@ def _tell(
         if pull is not None:
             urls["pr-url"] = pull.url
             pulls.append(pull.number)
+
+
+def _merge_by_itself(
+    asked: "Asked", one: "Judged", now: "Occasion", verdicts: "Verdicts", github: "GitHub"
+) -> "Merged":
+    """Merge a branch that changes images alone, where auto-approve allows that; its deploy is dispatched."""
+    from dual_update.usecases.update_branch import Merged, UpdateBranch, merge_update
+
+    if len(verdicts.judged) != 1:
+        return Merged(None, "With several clusters, one of them cannot speak for all.")
+    pushed = UpdateBranch(
+        now.branch,
+        verdicts.deploy_branch,
+        one.judged_files,
+        has_auto_approve=True,
+        workflow=asked.workflow,
+    )
+    return merge_update(one.decision, pushed, github)
 
 
 def _merged(github: "GitHub", commits: Sequence[str], deploy_branch: str) -> tuple[str, ...]:

@@ -59,6 +59,9 @@ class Judged:
     stage: int = 0
     path: str = ""
     deploy_branch: str = "main"
+    judged_files: frozenset[str] = frozenset()
+    """The files that the Decision was made from, on both sides."""
+
     commits: tuple[str, ...] = ()
     """What came to the deploy branch since the base, newest first; the newest few."""
 

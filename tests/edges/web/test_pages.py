@@ -86,6 +86,15 @@ def test_what_is_not_well_comes_first(service: PagesService, browser: TestClient
     assert ">Unhealthy<" in page
 
 
+def test_an_update_that_failed_is_not_offered_as_if_it_were_new(
+    service: PagesService, browser: TestClient
+) -> None:
+    service.runs[0] |= {"outcome": "rolled_back", "to": service.pending["commit"]}  # type: ignore[index]
+    page = browser.get("/").text
+    assert "All is well, but the update failed" in page
+    assert "It is not tried again unasked." in page
+
+
 def test_an_engine_that_does_not_answer_is_said(service: PagesService, browser: TestClient) -> None:
     service.facts = {"complaint": "The engine does not answer.", "services": {}, "healthy": None}
     page = browser.get("/").text
@@ -111,6 +120,8 @@ def test_a_run_that_ended_tells_how(service: PagesService, browser: TestClient) 
     page = browser.get(f"/runs/{failed['run']}").text
     assert "The update failed and was taken back; the cluster is as it was." in page
     assert "cannot bind 0.0.0.0:80" in page
+    assert "was part of the update" in page
+    assert "Verified" not in page
     assert "data-live" not in page
 
 
