@@ -115,8 +115,8 @@ def site(service: PagesService) -> Iterator[str]:
         yield address
 
 
-def sign_in(page: Page, site: str, then: str = "/") -> None:
+def sign_in(page: Page, site: str, then: str = "/", token: str = TOKEN) -> None:
     page.goto(f"{site}/login?next={then}")
-    page.get_by_label("API token").fill(TOKEN)
+    page.get_by_label("API token").fill(token)
     page.get_by_role("button", name="Sign in").click()
     page.wait_for_url(f"{site}{then}")

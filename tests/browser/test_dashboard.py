@@ -101,7 +101,7 @@ def test_steps_come_in_while_one_looks(
     page.evaluate("window.isSamePage = true")
     steps = page.get_by_role("region", name="Steps").get_by_role("listitem")
     expect(steps).to_have_count(4)
-    expect(page.get_by_role("status")).to_have_text("Prove cluster: under way.")
+    expect(page.get_by_role("status")).to_have_text("")
     service.more = [("prove", "cluster", "finished", 22.0), ("audit", "cluster", "started", 22.1)]
     expect(steps).to_have_count(5)
     expect(page.get_by_role("status")).to_have_text("Audit cluster: under way.")
@@ -111,6 +111,26 @@ def test_steps_come_in_while_one_looks(
     expect(page.get_by_role("status")).to_have_text("Succeeded.")
     assert page.evaluate("window.isSamePage") is True
     assert page.title().startswith("Succeeded")
+    assert complaints == []
+
+
+def test_the_front_page_follows_what_happens(
+    service: PagesService, site: str, browse: Browse, complaints: list[str]
+) -> None:
+    service.pending, service.job = None, {**UNDER_WAY, "kind": "check"}
+    page = browse().new_page()
+    page.goto(site)
+    expect(page.get_by_role("heading", level=1)).to_have_text("Looking for updates")
+    service.pending, service.job = plan(), None
+    expect(page.get_by_role("heading", level=1)).to_have_text("All is well, and an update waits")
+    expect(page.get_by_role("status")).to_have_text("All is well, and an update waits")
+    assert page.title().startswith("All is well, and an update waits")
+    page.get_by_text("The plan, 7 steps").click()
+    page.get_by_role("link", name="Pause…").focus()
+    service.readings = [{"name": "web", "service": "web", "good": False, "detail": "unhealthy"}]
+    expect(page.get_by_role("heading", level=1)).to_have_text("Not everything is well", timeout=15_000)
+    expect(page.get_by_text("Way back:").first).to_be_visible()
+    expect(page.get_by_role("link", name="Pause…")).to_be_focused()
     assert complaints == []
 
 

@@ -74,9 +74,8 @@ async def front(request: Request, part: str = "", said: str = "") -> Response:
     runs = (await run_in_threadpool(one.history, size=RECENT))["runs"]
     page = now_page(one.status(), one.plan(), one.health(), runs, now())
     template = "now_part.html" if part else "now.html"
-    live = "poll" if page.is_busy else ""
     title = page.headline.word
-    return render(request, template, title, here="/", page=page, live=live, notice=NOTICES.get(said))
+    return render(request, template, title, here="/", page=page, live="poll", notice=NOTICES.get(said))
 
 
 @dataclass(frozen=True)

@@ -1,5 +1,6 @@
 """The first page: how the cluster is, what waits, what was done last."""
 
+import hashlib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
@@ -50,6 +51,20 @@ class NowPage:
     is_busy: bool
     is_paused: bool
     can_roll_back: bool
+
+    @property
+    def mark(self) -> str:
+        """Another one when a person would call the page another one; passing time alone changes nothing."""
+        facts = (
+            self.headline,
+            self.told,
+            [(one.name, one.mark, one.digest, one.containers) for one in self.services],
+            self.pending,
+            [(one.run, one.mark) for one in self.recent],
+            self.notices,
+            self.is_busy,
+        )
+        return hashlib.sha256(repr(facts).encode()).hexdigest()[:16]
 
 
 def now_page(
@@ -103,9 +118,17 @@ def _headline(status: Json, waits: Pending | None, services: tuple[ServiceRow, .
         return Mark("bad", "Not everything is well")
     if status.get("healthy") is None:
         return Mark("idle", "Nobody has looked yet")
+    if waits and _has_failed(status, waits):
+        return Mark("warn", "All is well, but the update failed")
     if waits:
         return Mark("warn" if waits.needs_person else "good", "All is well, and an update waits")
     return Mark("good", "All is well")
+
+
+def _has_failed(status: Json, waits: Pending) -> bool:
+    """Is what waits the very commit that was tried last, and failed."""
+    last: Json = status.get("last_run") or {}
+    return last.get("outcome") in {"rolled_back", "refused"} and short_commit(last.get("to")) == waits.goes_to
 
 
 def _told(status: Json, waits: Pending | None, job: Json) -> str:
@@ -114,6 +137,8 @@ def _told(status: Json, waits: Pending | None, job: Json) -> str:
     check: Json = status.get("last_check") or {}
     if status.get("queued"):
         return "A check is about to begin."
+    if waits and _has_failed(status, waits):
+        return "What ran before runs again. It is not tried again unasked."
     if waits:
         return "Read what it does, then apply it. Nothing happens before you say so."
     if check.get("outcome") == "failed":

@@ -270,19 +270,18 @@ def _between(began: object, ended: object) -> str:
 
 
 def result_rows(run: Json) -> tuple[ResultRow, ...]:
-    """Services of a finished run that it was about, then the rest."""
-    services: Json = run.get("services") or {}
-    rows = []
-    for name, one in services.items():
-        before, after = one.get("image_id_before"), one.get("image_id_after")
-        is_verified = bool(one.get("verified"))
-        rows.append(
-            ResultRow(
-                name=name,
-                does=ACTIONS.get(str(one.get("action")), str(one.get("action"))),
-                before=short_id(before),
-                after=short_id(after),
-                mark=Mark("good", "Verified") if is_verified else Mark("idle", "Not looked at"),
-            )
-        )
-    return tuple(rows)
+    """What became of each service in a finished run."""
+    is_good = run.get("outcome") in {"succeeded", "unchanged"}
+    return tuple(_result(name, one, is_good=is_good) for name, one in (run.get("services") or {}).items())
+
+
+def _result(name: str, one: Json, *, is_good: bool) -> ResultRow:
+    before, after, action = one.get("image_id_before"), one.get("image_id_after"), str(one.get("action"))
+    is_meant = action not in {"none", "record"}
+    does = ACTIONS.get(action, action)
+    if is_good:
+        mark = Mark("good", "Verified") if one.get("verified") else Mark("idle", "Untouched")
+    else:
+        does = "was part of the update" if is_meant else "was no part of it"
+        mark = Mark("good", "As it was") if before == after else Mark("bad", "Another image")
+    return ResultRow(name, does, short_id(before), short_id(after), mark)

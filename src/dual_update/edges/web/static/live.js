@@ -1,79 +1,101 @@
-// Live steps: listens to a run's events and shows the server's own words again. Without it every page
-// works; one has to press a link to see how far a run is.
+// Keeps a page as the server would show it anew: a run's page by the run's events, the front page by asking
+// now and then. Nothing is made here that the server did not say, and without this every page works as well:
+// one has to press a link to see how far a run is.
 "use strict";
 
 (function () {
   const place = document.querySelector("[data-live]");
   if (!place) return;
+  const BUSY_MS = 1500;
+  const QUIET_MS = 10000;
   const heard = document.getElementById("heard");
-  const part = place.dataset.part;
-  let isAsking = false;
-  let isAgain = false;
+  const events = place.dataset.live;
+  const isPolling = events === "poll" || !window.EventSource;
+  let told = lead().dataset.heard;
   let source = null;
   let timer = null;
+  let isAsking = false;
+  let isAskedAgain = false;
+  let hasEnded = false;
 
-  function stop() {
-    if (source) source.close();
-    if (timer) window.clearInterval(timer);
-    source = timer = null;
+  function lead() {
+    return place.querySelector("[data-heard]");
   }
 
   async function show() {
     if (isAsking) {
-      isAgain = true;
+      isAskedAgain = true;
       return;
     }
     isAsking = true;
     try {
-      const answer = await fetch(part, { credentials: "same-origin", headers: { accept: "text/html" } });
+      const answer = await fetch(place.dataset.part, { headers: { accept: "text/html" } });
       if (answer.ok && !answer.redirected) put(await answer.text());
     } catch (error) {
-      // The service may be restarting: the next event or the next turn of the clock asks again.
+      // The service may be restarting: the next event, or the next turn of the clock, asks again.
     }
     isAsking = false;
-    if (isAgain) {
-      isAgain = false;
+    if (isAskedAgain) {
+      isAskedAgain = false;
       show();
     }
   }
 
   function put(words) {
     const fresh = new DOMParser().parseFromString(words, "text/html");
-    const had = document.activeElement && place.contains(document.activeElement) ? document.activeElement : null;
-    const key = had && (had.id || had.getAttribute("href"));
-    const open = [...place.querySelectorAll("details[open] > summary")].map((one) => one.id);
-    place.replaceChildren(...fresh.body.childNodes);
-    for (const id of open) {
-      const again = id && document.getElementById(id);
-      if (again) again.parentElement.open = true;
-    }
-    if (key) {
-      const again = document.getElementById(key) || place.querySelector('a[href="' + CSS.escape(key) + '"]');
+    const next = fresh.querySelector("[data-heard]");
+    if (!next) return;
+    if (!next.dataset.mark || next.dataset.mark !== lead().dataset.mark) {
+      const focused = place.contains(document.activeElement) ? document.activeElement : null;
+      const key = focused && (focused.id ? "#" + CSS.escape(focused.id) : hrefOf(focused));
+      const open = [...place.querySelectorAll("details[open] > summary[id]")].map((one) => one.id);
+      place.replaceChildren(...fresh.body.childNodes);
+      for (const id of open) {
+        const summary = document.getElementById(id);
+        if (summary) summary.parentElement.open = true;
+      }
+      const again = key && place.querySelector(key);
       if (again) again.focus({ preventScroll: true });
     }
-    const lead = place.querySelector("[data-heard]");
-    if (!lead) return;
-    if (heard && heard.textContent !== lead.dataset.heard) heard.textContent = lead.dataset.heard;
-    if (lead.dataset.ended === "yes") {
-      document.title = document.title.replace(/^[^·]*/, lead.dataset.state + " ");
-      stop();
+    say();
+  }
+
+  function hrefOf(element) {
+    const href = element.getAttribute("href");
+    return href && 'a[href="' + CSS.escape(href) + '"]';
+  }
+
+  function say() {
+    const now = lead().dataset;
+    if (heard && told !== now.heard) heard.textContent = told = now.heard;
+    document.title = document.title.replace(/^[^\u00b7]*/, now.state + " ");
+    if (now.ended === "yes") {
+      hasEnded = true;
+      if (source) source.close();
     }
   }
 
-  function pollInstead() {
-    if (!timer) timer = window.setInterval(show, 2000);
+  function turn() {
+    const wait = isPolling && lead().dataset.busy === "no" ? QUIET_MS : BUSY_MS;
+    timer = window.setTimeout(async function () {
+      if (!document.hidden) await show();
+      if (!hasEnded) turn();
+    }, wait);
   }
 
-  if (window.EventSource && place.dataset.live !== "poll") {
-    source = new EventSource(place.dataset.live);
-    source.onopen = show;
-    source.onmessage = show;
-    for (const kind of ["step", "end"]) source.addEventListener(kind, show);
-    source.onerror = function () {
-      if (source && source.readyState === EventSource.CLOSED) pollInstead();
-      show();
-    };
-  } else {
-    pollInstead();
+  function listen() {
+    source = new EventSource(events);
+    source.addEventListener("open", show);
+    source.addEventListener("step", show);
+    source.addEventListener("end", show);
+    source.addEventListener("error", function () {
+      if (source.readyState === EventSource.CLOSED && !hasEnded && !timer) turn();
+    });
   }
+
+  document.addEventListener("visibilitychange", function () {
+    if (!document.hidden && !hasEnded) show();
+  });
+  if (isPolling) turn();
+  else listen();
 })();
