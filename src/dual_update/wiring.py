@@ -151,7 +151,7 @@ def open_site(
         project = project_of(repository, settings.files or config.compose_files)
         root = Path(repository.root)
         checkout = GitCheckout(repository, root)
-        if ref != "HEAD":  # what the commit's files say is read before anything is moved; so are its submodules'
+        if ref != "HEAD":  # its files are read before anything is moved, and so are its submodules'
             checkout.bring(commit)
         store = open_store(settings)
 
@@ -275,6 +275,13 @@ def open_courier(
     server = os.environ.get("GITHUB_SERVER_URL", "https://github.com")
     links = links_of(dashboard, server, variable("GITHUB_REPOSITORY"))
     return Courier(store.outbox, sender, frozenset(hidden), links)
+
+
+def repair_state(settings: Settings) -> str:
+    """Set a damaged database aside, keep what can be read, and say so."""
+    from dual_update.adapters.store_repair import repair
+
+    return repair(state_directory(settings)).text()
 
 
 LAST_WORD_SECONDS = 6.0

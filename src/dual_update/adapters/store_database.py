@@ -215,8 +215,8 @@ class Database:
             return WorldError(f"Could not {what} in {self.path}: {words}.")
         return WorldError(
             f"{self.path} is damaged: {words}.",
-            hint="Move it away together with its -wal and -shm. History and quarantine start anew; clusters"
-            " and backups are not touched.",
+            hint="Stop the update-orchestrator, then run `dual-update repair-state`: it sets the file aside"
+            " and keeps what can be read. Clusters and backups are not touched.",
         )
 
     # --- modes

@@ -63,6 +63,15 @@ _COUNT_ENDED = (
 )
 """Counts only ever grow, also when old runs are forgotten: a counter that falls looks like a restart."""
 
+RECOUNT = (
+    "INSERT INTO totals SELECT cluster, outcome, strategy, count(*), total(duration_seconds) FROM history"
+    " WHERE outcome IS NOT NULL GROUP BY cluster, outcome, strategy",
+    "INSERT INTO durations SELECT cluster, outcome, strategy, at_most, count(*) FROM history, bounds"
+    " WHERE outcome IS NOT NULL AND coalesce(duration_seconds, 0) <= at_most"
+    " GROUP BY cluster, outcome, strategy, at_most",
+)
+"""Counts made from the runs that are remembered, for a database that never counted."""
+
 _SECOND = (
     # --- what lists and figures ask, apart from the records, which are a hundred times as large
     "CREATE TABLE history (seq INTEGER PRIMARY KEY, run TEXT NOT NULL, cluster TEXT NOT NULL, outcome TEXT,"
@@ -77,11 +86,7 @@ _SECOND = (
     " at_most REAL NOT NULL, runs INTEGER NOT NULL, PRIMARY KEY (cluster, outcome, strategy, at_most))"
     " WITHOUT ROWID",
     f"INSERT INTO history ({_LINE}) SELECT {_of('runs')} FROM runs",  # noqa: S608  (constants)
-    "INSERT INTO totals SELECT cluster, outcome, strategy, count(*), total(duration_seconds) FROM history"
-    " WHERE outcome IS NOT NULL GROUP BY cluster, outcome, strategy",
-    "INSERT INTO durations SELECT cluster, outcome, strategy, at_most, count(*) FROM history, bounds"
-    " WHERE outcome IS NOT NULL AND coalesce(duration_seconds, 0) <= at_most"
-    " GROUP BY cluster, outcome, strategy, at_most",
+    *RECOUNT,
     "CREATE INDEX history_by_time ON history (started)",
     "CREATE INDEX history_of_cluster ON history (cluster, started)",
     "CREATE INDEX history_of_outcome ON history (outcome, started)",

@@ -345,6 +345,16 @@ def health_command(settings: Settings, output_format: str) -> int:
     return ExitCode.DONE if now["healthy"] else ExitCode.FAILED
 
 
+@cli.command("repair-state")
+@click.option("--state-dir", type=click.Path(path_type=Path), help="[DUAL_UPDATE_STATE_DIR]")
+def repair_state_command(state_dir: Path | None) -> int:
+    """Set a damaged state database aside and keep what can be read of it."""
+    from dual_update.wiring import repair_state
+
+    write(repair_state(Settings(state_dir=state_dir)), None)
+    return ExitCode.DONE
+
+
 @cli.command("ping")
 @click.option("--host", default="127.0.0.1", help="Where the service listens [127.0.0.1]")
 @click.option("--port", type=click.IntRange(1, 65535), default=8090, help="[8090]")
