@@ -169,6 +169,10 @@ def test_the_timer_looks_and_applies_only_what_it_may(host: Host, shop: Shop, wo
 
     shop.push(two, config="")
     before = shop.cluster.running_hash()
+    # An administrator who looks as root leaves nothing that the user cannot write to.
+    assert "web" in host.run(f"cd {shop.checkout} && dual-update status")
+    assert "Images only" in host.run(f"cd /root && dual-update plan --repo {shop.checkout}")
+    assert host.run(f"find {shop.checkout} /var/lib/dual-update ! -user {USER}") == ""
     assert shop.look("false") == 0
     journal = host.journal(UNITS[0])
     assert "an update waits (image_only)" in journal
