@@ -9,6 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from ruamel.yaml import YAML
 
 ROOT = Path(__file__).parents[1]
 IMAGE = "ghcr.io/its-define/dual-update@sha256:" + "a" * 64
@@ -201,6 +202,38 @@ def test_a_refused_push_moves_none_of_the_tags(project: Project) -> None:
     before = project.tags()
     assert project.release("tags", "v1.2.3", IMAGE).returncode != 0
     assert project.tags() == before
+
+
+def test_the_workflow_asks_for_no_more_than_each_job_needs() -> None:
+    """Who builds may not move tags, who moves tags may not push images, and nothing is built untested."""
+    jobs = YAML(typ="safe", pure=True).load((ROOT / ".github/workflows/release.yml").read_text())["jobs"]
+    may_write = {
+        name: {right for right, level in job["permissions"].items() if level == "write"}
+        for name, job in jobs.items()
+    }
+    assert may_write == {
+        "check": set(),
+        "test": set(),
+        "image": {"packages", "id-token", "attestations"},
+        "publish": {"contents"},
+    }
+    assert {name: job.get("needs") for name, job in jobs.items()} == {
+        "check": None,
+        "test": "check",
+        "image": ["check", "test"],
+        "publish": ["check", "image"],
+    }
+
+
+@pytest.mark.parametrize(
+    ("tag", "starts"),
+    [("v1.2.3", True), ("v10.20.30", True), ("v1.2.3-rc.1", True), ("v1", False), ("v1.2", False)],
+)
+def test_a_floating_tag_that_moves_starts_no_release(tag: str, starts: bool) -> None:
+    """Patterns as GitHub reads them: `+` is one or more of what stands before it, a dot is a dot."""
+    workflow = YAML(typ="safe", pure=True).load((ROOT / ".github/workflows/release.yml").read_text())
+    patterns = [one.replace(".", r"\.").replace("*", "[^/]*") for one in workflow["on"]["push"]["tags"]]
+    assert any(re.fullmatch(one, tag) for one in patterns) == starts
 
 
 def test_the_list_of_contents_is_what_the_lock_pins(tmp_path: Path) -> None:
