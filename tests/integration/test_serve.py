@@ -5,6 +5,7 @@ import hmac
 import json
 import os
 import signal
+import socket
 import threading
 from pathlib import Path
 from typing import Any
@@ -145,7 +146,7 @@ def test_a_killed_service_loses_no_run(cluster: Cluster, images: Images, state: 
         pending = first.get("/api/plan")["pending"]
         wish = {"fingerprint": pending["plan_fingerprint"], "approved_by": "Ada"}
         location = first.post("/api/apply", wish).headers["Location"]
-        eventually(lambda: children(state), within_seconds=20)
+        eventually(lambda: children(state), within_seconds=30)
         first.stop(signal.SIGKILL)
         with serving(cluster, state) as second:
             run = second.follow(location)
@@ -199,6 +200,12 @@ def test_callers_are_answered_while_a_deployment_runs(cluster: Cluster, images: 
 
 
 def test_it_says_what_is_wrong_before_it_listens(cluster: Cluster) -> None:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        second = cluster.dual_update("serve", "--port", str(taken.getsockname()[1]))
+    assert second.returncode == 2
+    assert "cannot be listened on: Address already in use" in second.stderr
     open_to_all = cluster.dual_update("serve", "--host", "0.0.0.0", "--port", "1")
     assert open_to_all.returncode == 2
     assert "API_TOKEN" in open_to_all.stderr

@@ -2,6 +2,8 @@
 
 import json
 import os
+import signal
+import socket
 import sys
 from collections.abc import Callable, Sequence
 from contextlib import suppress
@@ -148,11 +150,9 @@ def _listen(service: "Service", web: "WebSettings") -> int:
 
     from dual_update.edges.web.app import create_app
 
-    app = create_app(service, web, log)
+    listening = _bound(web.host, web.port)
     config = uvicorn.Config(
-        app,
-        host=web.host,
-        port=web.port,
+        create_app(service, web, log),
         log_config=None,
         server_header=False,
         date_header=False,
@@ -162,13 +162,36 @@ def _listen(service: "Service", web: "WebSettings") -> int:
         timeout_graceful_shutdown=3,
         lifespan="off",
     )
+    server = uvicorn.Server(config)
+
+    def leave(*_: object) -> None:
+        server.should_exit = True  # uvicorn hands the signal on when it is done; there is nothing left to do
+
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, leave)
     service.start()
     log("listening", host=web.host, port=web.port)
     try:
-        uvicorn.Server(config).run()
+        server.run(sockets=[listening])
     finally:
         service.stop()
     return ExitCode.DONE
+
+
+def _bound(host: str, port: int) -> socket.socket:
+    """A socket at this address. Raises UsageError when it is taken, or is none of this host."""
+    try:
+        found = socket.getaddrinfo(host.strip("[]"), port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
+        family, kind, protocol, _, address = found[0]
+        made = socket.socket(family, kind, protocol)
+        made.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        made.bind(address)
+    except OSError as error:
+        raise UsageError(
+            f"{host}:{port} cannot be listened on: {error.strerror or error}.",
+            hint="Stop what listens there, or give another --host or --port.",
+        ) from error
+    return made
 
 
 # --- the process of one job
