@@ -354,6 +354,21 @@ def test_old_runs_and_backups_go_the_newest_stay(store: SqliteStore) -> None:
     assert sorted(removed) == [str(made[runs[2]]), str(made[runs[3]])]
 
 
+def test_what_a_way_back_could_need(store: SqliteStore) -> None:
+    for run in ("20260101T000000Z-aa", "20260102T000000Z-bb", "odd", "gone", "none"):
+        begin(store, run, "shop" if run != "odd" else "blog")
+        if run not in {"gone", "none"}:
+            store.backup_directory("shop" if run != "odd" else "blog", run)
+        if run != "none":
+            store.finish(run, "succeeded", {})
+    assert sorted(one["run"] for one in store.returnable()) == [
+        "20260101T000000Z-aa",
+        "20260102T000000Z-bb",
+        "none",
+        "odd",
+    ]
+
+
 def test_the_newest_good_run_and_what_tells_of_a_quarantine_are_never_pruned(store: SqliteStore) -> None:
     outcomes = ["succeeded", "succeeded", "rolled_back", "rolled_back", "refused", "refused"]
     for number, outcome in enumerate(outcomes):

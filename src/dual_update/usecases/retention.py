@@ -14,7 +14,7 @@ def forget_the_old(site: Site, project: str) -> None:
     try:
         site.store.prune(site.cluster, runs=kept.runs, backups=kept.backups)
         needed: set[str] = set()
-        for run in site.store.runs(limit=100_000):
+        for run in site.store.returnable():
             snapshots = [Snapshot.from_json(one) for key in ("snapshot", "undo") if (one := run.get(key))]
             for snapshot in snapshots:
                 if not run.get("outcome") or site.disk.is_directory(snapshot.directory):

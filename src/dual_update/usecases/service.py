@@ -32,6 +32,10 @@ FOLLOW_SECONDS = 0.2
 """Between two looks at a job's process."""
 
 LONGEST_WAIT_SECONDS = 60.0
+DAY_SECONDS = 86_400.0
+NOTES_SECONDS = 90 * DAY_SECONDS
+"""How long checks, readings of health and sent messages are kept: the longest window that figures show."""
+
 PAGE_SIZE = 50
 LATEST = 253_370_764_800.0
 """The year 9999, in seconds since 1970: calendars end a little later."""
@@ -81,6 +85,7 @@ class Service:
         self._postman = Postman(world.courier, world.memory, world.log) if world.courier else None
         self._next_check = world.wall.monotonic()
         self._failures = 0
+        self._forgot_at: float | None = None
         self._cluster = ""
         self._checked: Checked | None = None
         self._last_check: dict[str, Any] | None = None
@@ -410,6 +415,14 @@ class Service:
         if self._cluster:
             notes = self._world.memory.notes
             self._quietly(lambda: notes.note_check(self._cluster, outcome, seconds, facts))
+            self._quietly(self._forget_the_old)
+
+    def _forget_the_old(self) -> None:
+        """Once a day. Runs and backups have a retention of their own, approvals stay."""
+        now = self._world.wall.monotonic()
+        if self._forgot_at is None or now - self._forgot_at >= DAY_SECONDS:
+            self._forgot_at = now
+            self._world.memory.notes.forget(older_than_seconds=NOTES_SECONDS)
 
     def _apply_unasked(self, checked: Checked) -> None:
         """What failed to apply is not tried again at once: each tick may try it once."""
