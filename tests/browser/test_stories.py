@@ -23,7 +23,7 @@ CONFIG = """\
 cluster: shop
 driver: service
 health:
-  settle_seconds: 1
+  settle_seconds: 2
   deadline_seconds: 15
 """
 PICTURES = Path(os.environ["SCREENSHOTS"]) if "SCREENSHOTS" in os.environ else None
@@ -128,6 +128,10 @@ def test_see_a_pending_change_read_the_plan_apply_it_watch_it_run_see_it_healthy
         page.wait_for_url(re.compile(r"/runs/"))
         steps = page.get_by_role("region", name="Steps").get_by_role("listitem")
         expect(steps.filter(has_text="under way")).to_have_count(1, timeout=30_000)
+        if PICTURES is not None:
+            expect(steps.filter(has_text="Prove").filter(has_text="under way")).to_have_count(
+                1, timeout=30_000
+            )
         picture(page, "running")
         expect(page.get_by_role("heading", level=1)).to_have_text("Succeeded", timeout=60_000)
         expect(page.get_by_text("the engine was read again to be sure")).to_be_visible()

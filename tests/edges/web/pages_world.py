@@ -52,8 +52,8 @@ def services() -> Json:
     }
 
 
-def step(op: str, target: str, cause: str, undo: str) -> Json:
-    return {"op": op, "target": target, "cause": cause, "undo": undo, "services": []}
+def step(op: str, target: str, cause: str, undo: str, *names: str) -> Json:
+    return {"op": op, "target": target, "cause": cause, "undo": undo, "services": list(names)}
 
 
 def plan(**fields: Any) -> Json:
@@ -100,7 +100,7 @@ def plan(**fields: Any) -> Json:
             step(
                 "checkout", COMMITS[0][:12], "compose works from this commit's files", "back to the old one"
             ),
-            step("recreate", "api, cache and web", "ports: published ports changed", "the old ones return"),
+            step("revamp", "cluster", "ports changed", "the old ones return", "api", "cache", "db", "web"),
             step("prove", "cluster", "every service is well and stays so", "it only looks"),
             step("audit", "cluster", "success is said by the engine", "it only looks"),
         ],

@@ -6,6 +6,7 @@ from datetime import datetime
 from typing import Any
 
 from dual_update.core.figures import moment
+from dual_update.core.plan import TOUCHING
 from dual_update.edges.web.pages_words import (
     ACTIONS,
     PHASES,
@@ -156,20 +157,24 @@ def pending(plan: Json | None) -> Pending | None:
     outages: Json = plan.get("outage_seconds") or {}
     services: Json = decision.get("services") or {}
     changed = {name: one for name, one in services.items() if one.get("action") != "none"}
+    along = [name for name in _touched(plan["steps"]) if name not in changed]
     longest = max((float(one) for one in outages.values()), default=0.0)
     said = (
         *(f"a person must agree: {one}" for one in plan.get("needs_person") or ()),
         *(plan.get("drift") or ()),
     )
-    notes = tuple(str(one) for one in plan.get("notes") or () if one not in said)
+    notes = tuple(_sentence(one) for one in plan.get("notes") or () if one not in said)
     return Pending(
         title=UPDATE_TYPES.get(str(decision.get("update_type")), "Changes"),
         way=STRATEGIES.get(str(plan.get("strategy")), str(plan.get("strategy"))),
         came_from=short_commit(decision.get("base")),
         goes_to=short_commit(decision.get("head")),
         fingerprint=str(plan.get("plan_fingerprint") or decision.get("fingerprint") or ""),
-        changes=tuple(_change(name, one, outages) for name, one in changed.items()),
-        unchanged=tuple(name for name in services if name not in changed),
+        changes=(
+            *(_change(name, one, outages) for name, one in changed.items()),
+            *(_along(name, outages) for name in along),
+        ),
+        unchanged=tuple(name for name in services if name not in changed and name not in along),
         steps=tuple(
             PlanStep(
                 step_words(str(one["op"]), str(one["target"])), str(one["cause"]), str(one.get("undo") or "")
@@ -185,6 +190,22 @@ def pending(plan: Json | None) -> Pending | None:
         waits_for=_waits_for(plan.get("gate") or {}),
         issue_url=_web(plan.get("issue_url")),
     )
+
+
+def _sentence(note: object) -> str:
+    words = str(note)
+    return words[:1].upper() + words[1:]
+
+
+def _touched(steps: Sequence[Json]) -> tuple[str, ...]:
+    """Services whose containers a plan replaces or moves, whatever git says of them."""
+    touching = [one for one in steps if one.get("op") in TOUCHING]
+    return tuple(dict.fromkeys(str(name) for one in touching for name in one.get("services") or ()))
+
+
+def _along(name: str, outages: Json) -> ChangeRow:
+    does = "is replaced along with the others; nothing about it changes"
+    return ChangeRow(name, does, "", "", (), _about(float(outages.get(name) or 0.0)))
 
 
 def _waits_for(gate: Json) -> str:

@@ -199,7 +199,7 @@ def _bounded(receive: Receive, most: int) -> Receive:
 async def _answer(send: Send, problem: Problem, scope: Scope) -> None:
     """A problem as JSON; a browser that may not see a page is led to the login instead."""
     headers: Iterable[tuple[str, str]] = problem.headers.items()
-    if problem.status == 401 and scope["method"] == "GET" and _HTML.match(scope["path"]):
+    if problem.status == 401 and scope["method"] in {"GET", "POST"} and _HTML.match(scope["path"]):
         raw = [(b"location", b"/login"), (b"content-length", b"0")]
         await send({"type": "http.response.start", "status": 303, "headers": raw})
         await send({"type": "http.response.body", "body": b""})
