@@ -139,12 +139,14 @@ def open_site(
     from dual_update.adapters.registry import HttpRegistry
     from dual_update.adapters.shell import HostShell
     from dual_update.adapters.sockets import HostSockets
+    from dual_update.adapters.store import SqliteStore
     from dual_update.usecases.site import Site
 
     with (
         GitRepository(settings.repo) as repository,
         DockerEngine(timeout_seconds=engine_seconds()) as engine,
         HttpRegistry() as registry,
+        SqliteStore(state_directory(settings)) as store,
     ):
         commit = repository.resolve([wanted_ref(repository, settings, ref)])[0]
         config = load_config(repository, settings, commit)
@@ -153,7 +155,6 @@ def open_site(
         checkout = GitCheckout(repository, root)
         if ref != "HEAD":  # its files are read before anything is moved, and so are its submodules'
             checkout.bring(commit)
-        store = open_store(settings)
 
         def compose(name: str, files: tuple[str, ...]) -> "ComposeCli":
             directory = root / (files[0].rpartition("/")[0] if files else project.directory)
