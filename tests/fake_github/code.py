@@ -197,6 +197,13 @@ def get_contents(call: Call) -> Answer:
     return Answer(200, found)
 
 
+def _decoded(text: str) -> bytes:
+    try:
+        return base64.b64decode(text)
+    except ValueError:
+        raise Failed(422, "content is not valid Base64.") from None
+
+
 @answers("PUT", "/contents/{path}")
 def put_contents(call: Call) -> Answer:
     repo, path = call.repo, call.values["path"]
@@ -205,7 +212,7 @@ def put_contents(call: Call) -> Answer:
     old = _file(repo, tip, path) if tip else None
     if old and old["sha"] != call.body.get("sha"):
         raise Failed(409, f"{path} does not match {call.body.get('sha')}")
-    text = base64.b64decode(call.body["content"]).decode()
+    text = _decoded(call.body["content"]).decode("utf-8", "replace")
     sha = repo.put(branch, {path: text}, call.body["message"])
     git = _git_commit(repo, sha)
     return Answer(200 if old else 201, {"content": _file(repo, sha, path), "commit": git})
@@ -214,7 +221,7 @@ def put_contents(call: Call) -> Answer:
 @answers("POST", "/git/blobs")
 def make_blob(call: Call) -> Answer:
     text = call.body["content"]
-    content = base64.b64decode(text) if call.body.get("encoding") == "base64" else text.encode()
+    content = _decoded(text) if call.body.get("encoding") == "base64" else text.encode()
     sha = call.repo.git("hash-object", "-w", "--stdin", feed=content).strip()
     return Answer(201, {"sha": sha, "url": f"{call.repo.url}/git/blobs/{sha}"})
 

@@ -64,7 +64,7 @@ def _issue(repo: Repository, number: int, call: Call) -> dict[str, Any]:
     return repo.made(
         "issue",
         number=number,
-        title=call.body.get("title") or "",
+        title=str(call.body.get("title") or ""),
         body=call.body.get("body"),
         user=repo.user(call.login),
         author_association=_association(call),
@@ -123,7 +123,7 @@ def _edit(call: Call, thing: dict[str, Any]) -> None:
     repo.tick()
     for key in ("title", "body"):
         if key in call.body:
-            thing[key] = call.body[key]
+            thing[key] = str(call.body[key]) if key == "title" else call.body[key]
     if "labels" in call.body:
         thing["labels"] = _labelled(repo, call.body["labels"])
     if "state" in call.body and call.body["state"] != thing["state"]:

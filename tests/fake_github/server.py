@@ -1,6 +1,7 @@
 """The server: a stateful GitHub on loopback that holds both sides to GitHub's own description."""
 
 import json
+import subprocess
 import threading
 import time
 from dataclasses import dataclass, replace
@@ -144,11 +145,15 @@ class FakeGitHub:
         if wrong := faults_of_request(op, request):
             self.violations += [f"{op.method} {op.template}: {one}" for one in wrong]
             return _failed(422, "Invalid request.\n\n" + "; ".join(wrong)), {}
-        call = Call(repo, op.values, query, json.loads(body) if body else {}, token.login)
+        call = Call(repo, op.values, query, (json.loads(body) if body else None) or {}, token.login)
         try:
             answer = HANDLERS[op.method, op.template](call)
         except Failed as failed:
             return failed.answer, {}
+        except (
+            subprocess.CalledProcessError
+        ):  # git refuses what was asked: no such tree, a name it can't have
+            return _failed(422, "Validation Failed"), {}
         if isinstance(answer.body, list):
             return self._page(answer, request, op, query)
         return answer, {}
