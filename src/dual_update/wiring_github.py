@@ -10,7 +10,7 @@ from dual_update.adapters.compose import ComposeRenderer
 from dual_update.adapters.git import GitRepository
 from dual_update.adapters.ignore import sent_to_build
 from dual_update.core.base import Base
-from dual_update.core.config import CONFIG_PATH, ClusterEntry, Config
+from dual_update.core.config import CONFIG_PATH, ClusterEntry, Config, Hooks
 from dual_update.core.decision import Decision
 from dual_update.core.errors import DualUpdateError, UsageError, WorldError
 from dual_update.core.model import Rendered
@@ -18,6 +18,7 @@ from dual_update.usecases.approval import Approval, Circumstances, approval, wai
 from dual_update.usecases.base import find_base
 from dual_update.usecases.coordinate import holds as coordination_holds
 from dual_update.usecases.detect import Detected, DetectRequest, Project, detect, select_files
+from dual_update.usecases.freshness import is_mutable
 from dual_update.usecases.gate import DEPLOYING, Judged, Occasion, holds
 from dual_update.usecases.ports import Renderer, Tree
 from dual_update.usecases.submodules import Submodule, submodules_of
@@ -187,6 +188,9 @@ class _Judge:
     def _tip(self, branch: str) -> str | None:
         if branch == self._occasion.branch and self._occasion.kind in {"push", "schedule"}:
             return self._head if not self._request.head else self._occasion.head or None
+        return self._remote_tip(branch)
+
+    def _remote_tip(self, branch: str) -> str | None:
         for name in (f"refs/remotes/origin/{branch}", f"refs/heads/{branch}"):
             found = self._repository.try_git("rev-parse", "--verify", "--quiet", f"{name}^{{commit}}")
             if found.code == 0:
@@ -194,11 +198,11 @@ class _Judge:
         return None
 
     def _lies_on_branch(self) -> bool:
-        """Is the wanted commit one that came to the deploy branch."""
-        if self._occasion.branch == self._branch and not self._request.head:
-            return True
-        tip = self._tip(self._branch)
-        return tip is not None and self._is_ancestor(self._head, tip)
+        """Is the wanted commit one that came to the deploy branch, and was not forced away since."""
+        tip = self._remote_tip(self._branch)
+        if tip is None:  # a clone without branches; then the event's word counts
+            return self._occasion.branch == self._branch and not self._request.head
+        return self._is_ancestor(self._head, tip)
 
     def _is_ancestor(self, older: str, newer: str) -> bool:
         return self._repository.try_git("merge-base", "--is-ancestor", older, newer).code == 0
@@ -234,7 +238,7 @@ class _Judge:
         detected = self._detect(project, cluster, base, self._config)
         return Judged(
             detected.decision,
-            self._answer(entry, detected, self._strictest(project, cluster, base, detected), deployed),
+            self._answer(entry, detected, self._gate(base, detected), deployed),
             runner=entry.runner or Judged.runner,
             environment=entry.environment or ENVIRONMENT,
             scope=self._request.scope or self._config.scope,
@@ -250,12 +254,18 @@ class _Judge:
     ) -> Approval:
         """May it be deployed. `gate` is the Decision by which that is judged."""
         decision, occasion = detected.decision, self._occasion
+        base = str(decision.base or "")
+        is_base_deployed = base != "" and base == deployed
         if not decision.needs_update:
+            if occasion.kind == "schedule" and is_base_deployed and self._may_move(detected.after):
+                return Approval("auto", "Tags may have new content; the host asks the registries.")
             return Approval("no", "Nothing to do: the cluster runs what this commit wants.")
         if self._is_proposal:
             return Approval("no", f"A proposal; what comes to {self._branch} is deployed.")
-        base = str(decision.base or "")
         is_older = base not in {"", self._head} and self._is_ancestor(self._head, base)
+        if entry.url and not entry.runner:
+            where = "Its update-orchestrator applies it (dual-update rollout), not a runner."
+            return Approval("no", where)
         why = holds(
             decision, self._config, self._request.mode, is_older=is_older, has_person=occasion.has_person
         )
@@ -265,7 +275,7 @@ class _Judge:
         now = Circumstances(
             branch=self._branch,
             deploy_branch=self._branch,
-            is_base_deployed=base != "" and base == deployed,
+            is_base_deployed=is_base_deployed,
             has_auto_approve=self._request.has_auto_approve or entry.auto_approve,
             has_person=occasion.has_person,
             environment=entry.environment or ENVIRONMENT,
@@ -273,19 +283,29 @@ class _Judge:
         )
         return approval(gate, now, self._github or NoGitHub())
 
-    def _strictest(self, project: Project, cluster: str, base: Base, detected: Detected) -> Decision:
-        """A commit that changes the rules is judged by the rules before it: none lets itself in."""
-        if self._is_proposal or base.commit is None:
-            return detected.decision
+    def _may_move(self, wanted: Rendered) -> bool:
+        """Has any service a tag under which a registry may have new content, and is it ours to deploy."""
+        is_ours = not self._is_proposal and self._config.driver == "runner"
+        return is_ours and any(is_mutable(wanted.services[name]) for name in wanted.active)
+
+    def _gate(self, base: Base, detected: Detected) -> Decision:
+        """The Decision by which approval is judged: one that changes what runs on the host is structure.
+
+        A commit that changes the policy (rules, hooks, health, strategy) must not let itself in by it; nor
+        may files change unseen that hooks or a strategy of the repository's own may run.
+        """
+        decision = detected.decision
+        if self._is_proposal or base.commit is None or not decision.needs_update:
+            return decision
         try:
-            before = self._policy(base.commit)
+            has_new_policy = self._policy(base.commit) != self._config
         except UsageError:
-            before = Config()
-        if before.rules == self._config.rules:
-            return detected.decision
-        by_old = self._detect(project, cluster, base, before).decision
-        order = ("none", "image_only", "structural", "mixed").index
-        return max(detected.decision, by_old, key=lambda one: order(one.update_type))
+            has_new_policy = True
+        has_own_code = self._config.hooks != Hooks() or bool(self._config.strategy)
+        if has_own_code and not has_new_policy:
+            changed = {one.path for one in self._repository.changed(base.commit, self._head)}
+            has_new_policy = bool(changed - detected.before.consulted - detected.after.consulted)
+        return replace(decision, update_type="structural") if has_new_policy else decision
 
     def _deployed(self, cluster: str) -> str | None:
         """The commit of the cluster's last good deployment, as GitHub knows it."""
@@ -309,7 +329,7 @@ class _Judge:
             given = self._repository.resolve([self._request.base])[0]
             return Base(given, f"Compared with {given[:12]}, which was given.")
         if self._is_proposal:
-            tip = self._tip(self._branch) or self._trusted
+            tip = self._remote_tip(self._branch) or self._trusted
             found = self._repository.try_git("merge-base", tip, self._head)
             if found.code == 0:
                 fork = found.out.strip()

@@ -136,6 +136,19 @@ def test_an_old_run_started_again_does_not_take_the_cluster_back(job: Job) -> No
     assert "older than what runs" in ran.summary
 
 
+def test_a_commit_that_was_forced_away_is_not_deployed_by_its_old_run(job: Job) -> None:
+    base = job.tip()
+    job.deployed(base)
+    gone = job.put({"compose.yml": NEW_TAG})
+    workspace = job.clone()
+    job.repo.git("update-ref", "refs/heads/main", base)
+    git("fetch", "--quiet", "--prune", "origin", cwd=workspace)
+    ran = job.step("push", {"before": base, "after": gone}, workspace=workspace)
+    assert ran.outputs["update-type"] == "image_only"
+    assert ran.outputs["deploy"] == "no"
+    assert job.issues() == []
+
+
 def test_nothing_to_do_closes_what_was_said(job: Job) -> None:
     base = job.tip()
     job.deployed(base)
@@ -300,6 +313,23 @@ def test_a_push_that_loosens_the_rules_is_not_let_in_by_them(job: Job) -> None:
     assert job.push().outputs["deploy"] == "auto", "from the next commit on they hold"
 
 
+HOOKED = "hooks:\n  before:\n    - {name: migrate, command: [./migrate.sh], undo: []}\n"
+
+
+def test_what_runs_on_the_host_is_not_let_in_beside_an_image(job: Job) -> None:
+    job.protect()
+    base = job.tip()
+    job.deployed(base)
+    job.put({".github/dual-update.yml": HOOKED, "migrate.sh": "#!/bin/sh\n", "compose.yml": NEW_TAG})
+    assert job.push(before=base).outputs["deploy"] == "approve", "a hook came along"
+    job.deployed(job.tip())
+    job.put({"compose.yml": WEB.replace("web:1", "web:3")})
+    assert job.push().outputs["deploy"] == "auto"
+    job.deployed(job.tip())
+    job.put({"migrate.sh": "#!/bin/sh\nrm -rf /\n", "compose.yml": NEW_TAG})
+    assert job.push().outputs["deploy"] == "approve", "what the hook runs has changed"
+
+
 def test_the_policy_names_the_deploy_branch(job: Job) -> None:
     job.put({".github/dual-update.yml": "deploy_branch: live\n"})
     job.repo.git("update-ref", "refs/heads/live", job.tip())
@@ -389,6 +419,24 @@ def test_other_events_on_the_deploy_branch_follow_the_approval_rule(job: Job, ev
     assert job.step(event, {}).outputs["deploy"] == "auto"
     job.put({"compose.yml": PORTS})
     assert job.step(event, {}).outputs["deploy"] == "no"
+
+
+@pytest.mark.parametrize(
+    ("image", "deploy"), [("web:1", "auto"), (f"web@sha256:{'1' * 64}", "no"), (None, "no")]
+)
+def test_on_schedule_the_host_looks_for_new_content_under_tags(
+    job: Job, image: str | None, deploy: str
+) -> None:
+    web = {"image": image} if image else {"build": "."}
+    job.put({"compose.yml": json.dumps({"services": {"web": web}}), "Dockerfile": "FROM scratch\n"})
+    assert job.step("schedule", {}).outputs["deploy"] == "no", "nobody deployed it yet"
+    job.deployed(job.tip())
+    ran = job.step("schedule", {})
+    assert ran.outputs["needs-update"] == "false"
+    assert ran.outputs["deploy"] == deploy
+    assert [one["update_type"] for one in ran.clusters] == (["none"] if deploy == "auto" else [])
+    assert job.push().outputs["deploy"] == "no", "a push is about what was pushed"
+    assert job.open_issues() == []
 
 
 @pytest.mark.parametrize("event", ["issues", "release", "made_up"])
@@ -501,6 +549,7 @@ CLUSTERS = """\
 clusters:
   - {name: us, stage: 1, runner: [self-hosted, us], environment: us-live, compose_files: [us.yml]}
   - {name: eu, stage: 0, path: /srv/eu, compose_files: [eu.yml]}
+  - {name: by-api, url: "https://by-api.example", compose_files: [eu.yml]}
 """
 
 
@@ -508,6 +557,7 @@ def test_several_clusters_are_judged_each_by_its_own_deployment(job: Job) -> Non
     job.put({"us.yml": WEB, "eu.yml": WEB, "multi-cluster.yml": CLUSTERS})
     job.deployed(job.tip(), "us")
     job.deployed(job.tip(), "eu")
+    job.deployed(job.tip(), "by-api")
     job.protect("us-live")
     head = job.put({"eu.yml": NEW_TAG, "us.yml": PORTS})
     ran = job.push(clusters="multi-cluster.yml")
@@ -520,8 +570,8 @@ def test_several_clusters_are_judged_each_by_its_own_deployment(job: Job) -> Non
     assert ran.outputs["deploy"] == "approve"
     assert ran.outputs["update-type"] == "structural"
     assert ran.outputs["fingerprint"] == ""
-    assert len(json.loads(ran.outputs["report"])) == 2
-    assert job.statuses(head) == {"dual-update/us": "pending", "dual-update/eu": "pending"}
+    assert len(json.loads(ran.outputs["report"])) == 3
+    assert set(job.statuses(head)) == {"dual-update/us", "dual-update/eu", "dual-update/by-api"}
     only = {"sender": {"type": "User"}, "inputs": {"approve": "false", "cluster": "eu"}}
     again = job.step("workflow_dispatch", only, clusters="multi-cluster.yml")
     assert [one["name"] for one in again.clusters] == ["eu"]

@@ -118,6 +118,16 @@ def test_without_evidence_the_end_of_the_deploys_log_is_told_redacted(job: Job, 
     assert [value for name, value in commands_in(ran.log) if name == "add-mask"] == ["a-token"]
 
 
+def test_a_look_that_found_nothing_is_no_news(job: Job) -> None:
+    job.deployed(job.tip())
+    looked = job.step("schedule", {})
+    assert looked.outputs["deploy"] == "auto"
+    before = len(job.server.written())
+    ran = report(job, looked, ended(looked, "unchanged", reason=None, update_type="none"))
+    assert "| shop | unchanged |" in ran.summary
+    assert len(job.server.written()) == before
+
+
 def test_a_deploy_job_that_left_no_report_is_said_and_deploys_nothing(job: Job, detected: Ran) -> None:
     before = len(job.server.written())
     ran = report(job, detected)

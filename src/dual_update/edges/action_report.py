@@ -48,7 +48,8 @@ def report(asked: "Asked", step: "Step", github: "GitHub | None", opened: "Opene
             )
             continue
         _annotate(one.run, step)
-        if github is not None:
+        is_quiet = one.run["outcome"] == "unchanged" and one.entry.get("update_type") == "none"
+        if github is not None and not is_quiet:  # the host looked, and nothing had moved: no news
             told = _told(one, one.run, asked, github)
             for words in told.warnings:
                 step.warning(words)

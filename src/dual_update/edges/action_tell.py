@@ -88,6 +88,8 @@ def _tell(
         url = announce.announce_on_pull(one.decision, github, now.pull, words)
         urls["pr-url"] = url.partition("#")[0]
         return
+    if verdicts.is_proposal and now.branch in {"", verdicts.deploy_branch}:
+        return  # a commit that was forced away, or lies on no branch: there is nothing to propose
     if now.kind == "push" and verdicts.is_proposal and asked.inputs["auto-approve"] == "true":
         merged_now = _merge_by_itself(asked, one, now, verdicts, github)
         urls.update({"pr-url": merged_now.pull.url} if merged_now.pull else {})
@@ -96,8 +98,6 @@ def _tell(
         if one.decision.update_type == "image_only":
             words = f"{words}\n\nNot merged by itself: {escape(merged_now.why)}"
     branch = now.branch if verdicts.is_proposal else ""
-    if verdicts.is_proposal and not branch:
-        return
     merged = () if branch else _merged(github, one.commits, verdicts.deploy_branch)
     issue = announce.announce(one.decision, github, words, branch=branch, merged=merged).issue
     if issue is not None:

@@ -21,7 +21,7 @@ def log(verdicts: "Verdicts") -> str:
     parts = []
     for one in verdicts.judged:
         parts.append(text(one.decision))
-        if one.decision.needs_update:
+        if one.decision.needs_update or one.approval.deploy != "no":
             parts.append(f"  {ANSWERS[one.approval.deploy]} {one.approval.why}\n")
     return "".join(parts)
 
