@@ -94,7 +94,8 @@ def test_nothing_written_means_the_defaults(text: str) -> None:
         ("[]", "policy.yml, line 1, the whole file: must be keys with values."),
         ("just words", "policy.yml, line 1, the whole file: must be keys with values."),
         ("cluster: a\ncluster: b\n", "policy.yml, line 2: 'cluster' is there twice."),
-        ("a: &x [1]\n", "policy.yml, line 1: anchors and aliases are not read here; write the value out."),
+        ("a: &x [1]\n", f"policy.yml, line 1: {NO_ANCHORS}"),
+        ("a: &x 1\nb: &x 2\n", f"policy.yml, line 1: {NO_ANCHORS}"),  # and no warning of the reader's
         ("cluster: 7\n", "policy.yml, line 1, cluster: must be text (put it in quotes)."),
     ],
 )  # fmt: skip
@@ -105,6 +106,9 @@ def test_a_mistake_is_said_with_line_path_and_a_way_out(text: str, says: str) ->
 def test_several_mistakes_are_said_at_once_in_the_order_of_the_file() -> None:
     lines = complaint("mod: dual\nscope: all\ndriver: me\n").splitlines()
     assert [line.split(",")[1] for line in lines] == [" line 1", " line 2", " line 3"]
+
+
+NO_ANCHORS = "anchors and aliases are not read here; write the value out."
 
 
 @pytest.mark.parametrize(

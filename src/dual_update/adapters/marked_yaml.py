@@ -40,6 +40,7 @@ def read(content: bytes, where: str) -> Marked:
         line = content.count(b"\n", 0, error.start) + 1
         raise UsageError(f"{where}, line {line}: not UTF-8 text.") from None
     yaml = YAML(typ="safe", pure=True)
+    yaml.composer.warn_double_anchors = False  # the warning quotes the file, and anchors are refused below
     try:
         root = yaml.compose(text)
         lines: dict[Path, int] = {}
