@@ -1,5 +1,6 @@
 """Pages in a real browser: Debian's Chromium without a window, told to stay on this machine."""
 
+import os
 import shutil
 import threading
 import time
@@ -37,7 +38,8 @@ QUIET = [
 DESKTOP = {"width": 1200, "height": 900}
 PHONE = {"width": 320, "height": 640}
 
-Open = Callable[..., Page]
+PICTURES = Path(os.environ["SCREENSHOTS"]) if "SCREENSHOTS" in os.environ else None
+"""Where pictures for the documentation go, when they are asked for."""
 
 
 @pytest.fixture(scope="session")
@@ -113,6 +115,20 @@ def site(service: PagesService) -> Iterator[str]:
     app = create_app(service, WebSettings(api_token=TOKEN))  # type: ignore[arg-type]
     with served(app) as address:
         yield address
+
+
+def picture(page: Page, name: str) -> None:
+    """The page on a desk in daylight, and on a phone at night."""
+    if PICTURES is None:
+        return
+    size = page.viewport_size
+    for scheme, width, height in (("light", 1040, 700), ("dark", 390, 780)):
+        page.emulate_media(color_scheme=scheme, reduced_motion="reduce")  # type: ignore[arg-type]
+        page.set_viewport_size({"width": width, "height": height})
+        page.screenshot(path=PICTURES / f"{name}-{scheme}.png", full_page=True)
+    page.emulate_media(color_scheme="null", reduced_motion="null")
+    if size:
+        page.set_viewport_size(size)
 
 
 def sign_in(page: Page, site: str, then: str = "/", token: str = TOKEN) -> None:

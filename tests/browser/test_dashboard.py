@@ -1,5 +1,6 @@
 """Every page in a real browser: by axe's rules, on a phone, by keyboard, without a script, and inert."""
 
+import re
 from collections.abc import Callable
 from typing import Any
 
@@ -7,7 +8,7 @@ import pytest
 from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import BrowserContext, Page, expect
 
-from tests.browser.conftest import DESKTOP, PHONE, sign_in
+from tests.browser.conftest import DESKTOP, PHONE, picture, sign_in
 from tests.edges.web.pages_world import FINGERPRINT, UNDER_WAY, PagesService, container, plan
 
 Browse = Callable[..., BrowserContext]
@@ -58,6 +59,26 @@ def test_axe_finds_nothing_serious_and_nothing_is_cut_off(
         assert page.locator("main").count() == 1
     assert faults == []
     assert [one for one in complaints if "404" not in one] == []
+
+
+def test_figures_are_drawn(service: PagesService, site: str, browse: Browse, complaints: list[str]) -> None:
+    page = browse().new_page()
+    page.goto(f"{site}/figures?days=30")
+    attempts = [one for one in service.runs[:33] if one["outcome"] != "unchanged"]
+    plots = page.get_by_role("img")
+    expect(plots.nth(0)).to_have_accessible_name(re.compile(r"\d+ updates from .*succeeded, \d+ failed"))
+    expect(plots.nth(1)).to_have_accessible_name(re.compile("on average; 95 of 100 take at most"))
+    expect(page.get_by_role("img", name=re.compile("^web was well in"))).to_be_visible()
+    marks = page.locator("svg[role=img] .dot, svg[role=img] .ill-dot")
+    assert len(attempts) - 3 <= marks.count() <= len(attempts) + 3
+    drawn = page.locator("svg[role=img] rect").first.bounding_box()
+    assert drawn is not None
+    assert min(drawn["width"], drawn["height"]) > 3
+    page.get_by_text("The same as a table").click()
+    expect(page.get_by_role("row").nth(1)).to_be_visible()
+    page.get_by_text("The same as a table").click()
+    picture(page, "figures")
+    assert complaints == []
 
 
 def _faults(page: Page) -> list[str]:

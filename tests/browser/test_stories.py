@@ -1,18 +1,16 @@
 """Two stories on a real engine, with the real service, seen and done in a real browser.
 
-`SCREENSHOTS=docs/screenshots` writes the pictures that the documentation shows.
+`SCREENSHOTS=docs/screenshots` writes the pictures that the documentation shows, here and in test_dashboard.
 """
 
-import os
 import re
 from collections.abc import Callable
-from pathlib import Path
 
 import pytest
 from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import BrowserContext, Page, expect
 
-from tests.browser.conftest import sign_in
+from tests.browser.conftest import PICTURES, picture, sign_in
 from tests.integration.served import TOKEN, serving
 from tests.integration.world import Cluster, Images, World, eventually
 
@@ -26,7 +24,6 @@ health:
   settle_seconds: 2
   deadline_seconds: 15
 """
-PICTURES = Path(os.environ["SCREENSHOTS"]) if "SCREENSHOTS" in os.environ else None
 
 
 def compose(images: Images, web: str, extra: str = "") -> str:
@@ -61,20 +58,6 @@ def push(cluster: Cluster, files: dict[str, str], message: str) -> None:
     cluster.commit(files, message)
     cluster.git("push", "--quiet", "origin", "HEAD:main")
     cluster.git("reset", "--quiet", "--hard", deployed)
-
-
-def picture(page: Page, name: str) -> None:
-    """A picture for the documentation, when one is asked for: in both schemes, on a desk and on a phone."""
-    if PICTURES is None:
-        return
-    size = page.viewport_size
-    for scheme, (width, height) in (("light", (1120, 800)), ("dark", (390, 780))):
-        page.emulate_media(color_scheme=scheme, reduced_motion="reduce")  # type: ignore[arg-type]
-        page.set_viewport_size({"width": width, "height": height})
-        page.screenshot(path=PICTURES / f"{name}-{scheme}.png", full_page=True)
-    page.emulate_media(color_scheme=None, reduced_motion=None)
-    if size:
-        page.set_viewport_size(size)
 
 
 def faults(page: Page) -> list[str]:
@@ -113,11 +96,11 @@ def test_see_a_pending_change_read_the_plan_apply_it_watch_it_run_see_it_healthy
         expect(waits.get_by_role("heading", name="web")).to_be_visible()
         expect(waits.get_by_text("web:2.1")).to_be_visible()
         expect(waits.get_by_text("environment: A field of the service changed")).to_be_visible()
+        picture(page, "pending")
         waits.get_by_text(re.compile(r"The plan, \d+ steps")).click()
         expect(waits.get_by_text("Way back:").first).to_be_visible()
         assert cluster.container("web").id == before.id
         assert faults(page) == []
-        picture(page, "pending")
 
         page.get_by_role("link", name="Apply the update…").click()
         expect(page.get_by_role("heading", name="Apply this update?")).to_be_visible()

@@ -299,7 +299,7 @@ def result_rows(run: Json) -> tuple[ResultRow, ...]:
 def _result(name: str, one: Json, *, is_good: bool) -> ResultRow:
     before, after, action = one.get("image_id_before"), one.get("image_id_after"), str(one.get("action"))
     is_meant = action not in {"none", "record"}
-    does = ACTIONS.get(action, action)
+    does = ACTIONS.get(action, action) if is_meant else "keeps its image"
     if is_good:
         mark = Mark("good", "Verified") if one.get("verified") else Mark("idle", "Untouched")
     else:

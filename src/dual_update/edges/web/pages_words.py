@@ -177,6 +177,8 @@ def lasted(seconds: object) -> str:
     """A duration: `0.4 s`, `12 s`, `3 min 20 s`, `2 h 5 min`."""
     if not isinstance(seconds, int | float):
         return ""
+    if seconds < 0.05:
+        return "< 0.1 s"
     if seconds < 9.95:
         return f"{seconds:.1f} s"
     whole = round(seconds)
