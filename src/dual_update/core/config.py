@@ -162,3 +162,4 @@ class MultiCluster:
     clusters: tuple[ClusterEntry, ...] = ()
     stages: tuple[StageEntry, ...] = ()
     on_failure: Literal["stop", "rollback_all"] = "stop"
+    patience_seconds: float = 300.0
