@@ -4,23 +4,23 @@ import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import TYPE_CHECKING, TypeAlias
 
 from dual_update.adapters.compose import ComposeRenderer
 from dual_update.adapters.git import GitRepository
 from dual_update.adapters.ignore import sent_to_build
+from dual_update.adapters.remembering import RememberingRenderer
 from dual_update.core.base import Base
 from dual_update.core.config import CONFIG_PATH, ClusterEntry, Config, Hooks
 from dual_update.core.decision import Decision
-from dual_update.core.errors import DualUpdateError, UsageError, WorldError
+from dual_update.core.errors import DualUpdateError, UsageError
 from dual_update.core.model import Rendered
 from dual_update.usecases.approval import Approval, Circumstances, approval, waits_for_build
 from dual_update.usecases.base import find_base
 from dual_update.usecases.coordinate import holds as coordination_holds
 from dual_update.usecases.detect import Detected, DetectRequest, Project, detect, select_files
 from dual_update.usecases.freshness import is_mutable
-from dual_update.usecases.gate import DEPLOYING, Judged, Occasion, holds
-from dual_update.usecases.ports import Renderer, Tree
+from dual_update.usecases.gate import DEPLOYING, Judged, NoGitHub, Occasion, holds
 from dual_update.usecases.submodules import Submodule, submodules_of
 
 if TYPE_CHECKING:
@@ -122,7 +122,7 @@ class _Judge:
         self._occasion = request.occasion
         self._repository = repository
         self._github = github
-        self._renderer = _Remembering(ComposeRenderer())
+        self._renderer = RememberingRenderer(ComposeRenderer())
         self._warnings: list[str] = []
         self._head = repository.resolve([request.head or self._occasion.head or "HEAD"])[0]
         self._branch, self._trusted = self._trust()
@@ -364,29 +364,3 @@ class _Judge:
             overrides=config.rules,
         )
         return detect(request, self._repository, self._renderer, sent_to_build)
-
-
-class _Remembering:
-    """A renderer that renders the same tree once."""
-
-    def __init__(self, renderer: Renderer) -> None:
-        self._renderer = renderer
-        self._known: dict[tuple[str, tuple[str, ...], str, str], Rendered] = {}
-
-    def render(self, tree: Tree, files: Sequence[str], *, directory: str, name: str) -> Rendered:
-        key = (tree.commit, tuple(files), directory, name)
-        if key not in self._known:
-            self._known[key] = self._renderer.render(tree, files, directory=directory, name=name)
-        return self._known[key]
-
-
-class NoGitHub:
-    """A History for runs without a token: every question is left to a person."""
-
-    repository = ""
-
-    def __getattr__(self, name: str) -> Any:
-        def ask(*_: object, **__: object) -> Any:
-            raise WorldError("there is no token to ask GitHub with.", hint="Give the input github-token.")
-
-        return ask

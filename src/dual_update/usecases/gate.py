@@ -10,6 +10,7 @@ from typing import Any, Literal
 
 from dual_update.core.config import Config
 from dual_update.core.decision import Decision
+from dual_update.core.errors import WorldError
 from dual_update.usecases.approval import Approval
 
 Kind = Literal[
@@ -125,3 +126,15 @@ def matrix(judged: Sequence[Judged], only: str = "") -> list[dict[str, Any]]:
     """What the deploy job goes through, earlier stages first: only what may be deployed."""
     may = [one for one in judged if one.approval.deploy != "no" and only in {"", one.decision.cluster}]
     return [one.entry() for one in sorted(may, key=lambda one: one.stage)]
+
+
+class NoGitHub:
+    """A History for runs without a token: every question is left to a person."""
+
+    repository = ""
+
+    def __getattr__(self, name: str) -> Any:
+        def ask(*_: object, **__: object) -> Any:
+            raise WorldError("there is no token to ask GitHub with.", hint="Give the input github-token.")
+
+        return ask
