@@ -193,6 +193,10 @@ def test_names_of_images(world: World, engine_adapter: DockerEngine) -> None:
     engine_adapter.tag(image.id, f"{kept}:a")
     engine_adapter.tag(image.id, f"{kept}:b")
     engine_adapter.tag(image.id, f"{kept}-other:a")
+    for name in (f"{kept}-bare", f"127.0.0.1:5000/{kept}"):  # as compose names what it builds
+        engine_adapter.tag(image.id, name)
+        assert engine_adapter.image_id(f"{name}:latest") == image.id
+        engine_adapter.untag(name)
     assert engine_adapter.kept_tags(kept) == (f"{kept}:a", f"{kept}:b")
     for _ in range(2):
         engine_adapter.untag(f"{kept}:a")

@@ -47,6 +47,8 @@ BEYOND = {
     "STATE_DIR",
     "DOCKER_SOCKET",
     "DOCKER_CONFIG_DIR",
+    "SOCKET_PROXY_IMAGE",
+    "BIND_MOUNTS_FROM",
 }
 
 
@@ -144,6 +146,19 @@ def test_compose_reads_it(folder: Path, tmp_path: Path) -> None:
         )
 
 
+def test_the_socket_proxy_takes_the_sockets_place(folder: Path, tmp_path: Path) -> None:
+    assert prepare(folder, str(checkout(tmp_path))).returncode == 0
+    services = config(folder, "compose.socket-proxy.yml")["services"]
+    for name in ("update_orchestrator", "watchtower_orchestrator"):
+        mounts = {one["target"]: one["source"] for one in services[name]["volumes"]}
+        assert mounts["/var/run/docker.sock"] == "/dev/null"
+        assert services[name]["environment"]["DOCKER_HOST"] == "unix:///run/proxied/docker.sock"
+        assert mounts["/run/proxied"] == "proxied"
+    assert "ports" not in services["socket_proxy"]
+    assert services["socket_proxy"]["network_mode"] == "none"
+
+
+@pytest.mark.engine
 def test_without_a_checkout_it_says_what_to_do(folder: Path) -> None:
     (folder / ".env").write_text((folder / ".env.example").read_text())
     done = subprocess.run(

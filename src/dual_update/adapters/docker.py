@@ -132,7 +132,9 @@ class DockerEngine:
         return tuple(self._present_image(image_id).get("RepoDigests") or ())
 
     def tag(self, image_id: str, reference: str) -> None:
-        repository, _, tag = reference.rpartition(":")
+        repository, colon, tag = reference.rpartition(":")
+        if not colon or "/" in tag:  # no tag: a name that compose gave to what it built, or HOST:PORT/NAME
+            repository, tag = reference, "latest"
         with self._asked(f"tag {image_id[:19]} as {reference}") as api:
             api.tag(image_id, repository, tag, force=True)
 
