@@ -65,7 +65,7 @@ def _tiles(found: Figures) -> Iterable[Tile]:
         "Success rate", percent(found.success_rate), f"{found.succeeded} of {found.attempts} succeeded"
     )
     yield Tile("Failure rate", percent(found.failure_rate), f"{found.failed} of {found.attempts} failed")
-    yield Tile("Average duration", lasted(found.average_seconds) or NOTHING, "of updates that succeeded")
+    yield Tile("Average time", lasted(found.average_seconds) or NOTHING, "of updates that succeeded")
     yield Tile("95th percentile", lasted(found.p95_seconds) or NOTHING, "95 of 100 take no longer")
     by_hand = f"{found.rolled_back} by itself, {found.rolled_back_by_hand} by hand"
     failed = f", {found.rollbacks_failed} failed" if found.rollbacks_failed else ""
