@@ -33,6 +33,9 @@ watchtower: {url: "http://localhost:8080", token_file: /run/secrets/token}
 """
 
 
+NO_ANCHORS = "anchors and aliases are not read here; write the value out."
+
+
 def complaint(text: str | bytes, parse: object = config.parse) -> str:
     with pytest.raises(UsageError) as refused:
         parse(text.encode() if isinstance(text, str) else text, "policy.yml")  # type: ignore[operator]
@@ -106,9 +109,6 @@ def test_a_mistake_is_said_with_line_path_and_a_way_out(text: str, says: str) ->
 def test_several_mistakes_are_said_at_once_in_the_order_of_the_file() -> None:
     lines = complaint("mod: dual\nscope: all\ndriver: me\n").splitlines()
     assert [line.split(",")[1] for line in lines] == [" line 1", " line 2", " line 3"]
-
-
-NO_ANCHORS = "anchors and aliases are not read here; write the value out."
 
 
 @pytest.mark.parametrize(
