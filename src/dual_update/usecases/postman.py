@@ -2,6 +2,7 @@
 
 import threading
 from collections.abc import Callable
+from typing import Any
 
 from dual_update.core.errors import DualUpdateError
 from dual_update.usecases.memory_ports import History
@@ -28,6 +29,9 @@ class Postman:
         self._rung = threading.Event()
         self._is_stopping = False
         self._complaint = ""
+        self._dead = 0
+        self._told: dict[str, Any] = {"waiting": 0, "dead": 0, "error": None}
+        self.revision = 0
         self._thread = threading.Thread(target=self._go_round, name="postman", daemon=True)
 
     def start(self) -> None:
@@ -61,7 +65,24 @@ class Postman:
         names = ended_since(self._memory.history, since)
         records = (self._memory.run(name) for name in names)
         catch_up(self._courier, [one for one in records if one is not None])
-        return self._courier.deliver(DELIVER_SECONDS)
+        count = self._courier.deliver(DELIVER_SECONDS)
+        self._look_back()
+        return count
+
+    def to_json(self) -> dict[str, Any]:
+        """How many messages wait, how many were given up, and why the newest of these was."""
+        return dict(self._told)
+
+    def _look_back(self) -> None:
+        """One that was given up is said once, in the log; and for good in the service's status."""
+        state = self._courier.outbox.state()
+        if state.dead > self._dead and self.revision:
+            self._log("a message was given up", level="error", what=state.error)
+        self._dead = state.dead
+        told = {"waiting": state.waiting, "dead": state.dead, "error": state.error or None}
+        if told != self._told or not self.revision:
+            self._told = told
+            self.revision += 1
 
 
 def ended_since(history: History, since: float) -> list[str]:
