@@ -99,6 +99,20 @@ def test_a_change_that_is_given_up_takes_its_things_along_and_brings_them_back(b
     assert [one.pull for one in standing(both.parent, "main", both.submodules)] == [None, change.pull]
 
 
+def test_a_look_at_the_deploy_branch_sees_approvals_that_no_event_told_of(both: Two) -> None:
+    change, new = proposed(both)
+    pull = coordinate(both.parent, change, both.submodules).links[0].pull
+    assert pull is not None
+    both.approve(CHILD, pull.number)
+    both.approve(PARENT, change.pull or 0)
+    tip = both.parent.branch_commit("main") or ""
+    coordinate(both.parent, Change(tip, "main"), both.submodules)
+    assert both.parent.status(change.commit, CONTEXT)[0] == both.child.status(new, CONTEXT)[0] == "success"
+    both.parent.edit_pull(change.pull or 0, is_open=False)
+    coordinate(both.parent, Change(tip, "main"), both.submodules)
+    assert both.app.pulls[pull.number]["state"] == "closed"
+
+
 def test_a_persons_pull_request_is_used_and_left_alone(both: Two) -> None:
     new = both.app.put("feature", {"code.py": "new\n"})
     theirs = both.child.open_pull("My words.", "Mine", "", "feature", "main")

@@ -6,17 +6,17 @@ in the submodule is found by markers: parent, path and pointer in the first line
 second.
 """
 
-import re
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 
-from dual_update.core.coordination import CONTEXT, Child, Parent, Proposal, Verdict, judge, status
+from dual_update.core.coordination import CONTEXT, Child, Parent, Verdict, judge, status
 from dual_update.core.report import escape
-from dual_update.usecases.announce import LABEL, MOOT, in_marker, say_once
-from dual_update.usecases.approval import is_approved
+from dual_update.usecases import coordinate_sides as sides
+from dual_update.usecases import coordinate_texts as texts
+from dual_update.usecases.announce import LABEL, MOOT, say_once
+from dual_update.usecases.coordinate_texts import Change, Link
 from dual_update.usecases.github_ports import GitHub, Issue, Pull
 from dual_update.usecases.submodules import (
-    OURS,
     Move,
     Submodule,
     is_moot,
@@ -25,35 +25,9 @@ from dual_update.usecases.submodules import (
     withdraw_move,
 )
 
+__all__ = ["Change", "Coordinated", "Link", "coordinate", "holds", "settle", "standing"]
+
 KIND = "pointer"
-
-
-@dataclass(frozen=True)
-class Change:
-    """What is looked at: a pull request of the parent, or the newest commit of its deploy branch.
-
-    `title` says what changes; `issue` is the parent's own. `waiting` are paths of submodules whose new code
-    is not deployed yet.
-    """
-
-    commit: str
-    deploy_branch: str
-    pull: int | None = None
-    issue: int | None = None
-    title: str = ""
-    waiting: frozenset[str] = frozenset()
-
-
-@dataclass(frozen=True)
-class Link:
-    """What stands in one submodule's repository for this change."""
-
-    path: str
-    repository: str
-    phase: str
-    issue: Issue | None = None
-    pull: Pull | None = None
-    move: Pull | None = None
 
 
 @dataclass(frozen=True)
@@ -66,22 +40,6 @@ class Coordinated:
     words: str = ""
 
 
-@dataclass
-class _Seen:
-    """One submodule while it is being looked after.
-
-    `is_owner`: of several changes that want the same pointer, one speaks for it in the submodule: the
-    deploy branch, else the pull request that came first.
-    """
-
-    submodule: Submodule
-    child: Child
-    pull: Pull | None
-    is_moving: bool = False
-    is_owner: bool = False
-    links: Link = field(default=Link("", "", ""))
-
-
 def holds(parent: GitHub, commit: str, submodules: Sequence[Submodule]) -> tuple[str, ...]:
     """Why this commit may not be deployed yet; empty when every pointer is on its submodule's branch.
 
@@ -89,7 +47,7 @@ def holds(parent: GitHub, commit: str, submodules: Sequence[Submodule]) -> tuple
     """
     found = []
     for one in submodules:
-        seen = _look(parent, commit, one)
+        seen = sides.look(parent, commit, one)
         hold = judge(seen.child).hold if seen else ""
         if hold:
             found.append(hold)
@@ -97,19 +55,42 @@ def holds(parent: GitHub, commit: str, submodules: Sequence[Submodule]) -> tuple
 
 
 def coordinate(parent: GitHub, change: Change, submodules: Sequence[Submodule]) -> Coordinated:
-    """Bring everything in line. Raises WorldError where GitHub does not do its part; call again then."""
+    """Bring everything in line. Raises WorldError where GitHub does not do its part; call again then.
+
+    With the deploy branch every pull request is looked at that something of ours stands open for: an
+    approval or a close that no event told of shows then.
+    """
     tip = parent.branch_commit(change.deploy_branch)
-    change, side, proposed = _parent_side(parent, change, tip)
+    change, side, proposed = sides.parent_side(parent, change, tip)
+    if proposed is not None and proposed.base != change.deploy_branch:
+        return Coordinated()
+    done = _in_line(parent, change, side, proposed, tip, submodules)
+    if side.is_on_branch:
+        for other in standing(parent, change.deploy_branch, submodules)[1:]:
+            now, its_side, its_pull = sides.parent_side(parent, other, tip)
+            if not its_side.is_on_branch:
+                _in_line(parent, now, its_side, its_pull, tip, submodules)
+    return done
+
+
+def _in_line(
+    parent: GitHub,
+    change: Change,
+    side: Parent,
+    proposed: Pull | None,
+    tip: str | None,
+    submodules: Sequence[Submodule],
+) -> Coordinated:
     several = []
     for one in submodules:
-        seen = _look(parent, change.commit, one)
+        seen = sides.look(parent, change.commit, one)
         if seen is None:
             _tidy(parent, change, side, one)
             continue
         at_tip = parent.pointer(tip, one.path) if tip else None
         seen.is_moving = not side.is_on_branch and at_tip != seen.child.pointer
         seen.is_owner = side.is_on_branch or (
-            at_tip != seen.child.pointer and _owns(parent, change, one, seen.child.pointer)
+            at_tip != seen.child.pointer and sides.owns(parent, change, one, seen.child.pointer)
         )
         _propose(parent, change, side, proposed, seen)
         several.append(seen)
@@ -118,7 +99,7 @@ def coordinate(parent: GitHub, change: Change, submodules: Sequence[Submodule]) 
     moved = [one for one in several if one.is_moving or not one.child.is_on_branch or one.pull is not None]
     state, words = status(side, [one.child for one in moved])
     is_told = bool(moved) or parent.status(change.commit, CONTEXT) != ("", "")
-    if is_told and (side.is_on_branch or _speaks(parent, change)):
+    if is_told and (side.is_on_branch or sides.speaks(parent, change)):
         _set_status(parent, change.commit, state, words)
     for seen in moved:
         if seen.is_owner and seen.pull is not None:
@@ -140,8 +121,8 @@ def standing(parent: GitHub, deploy_branch: str, submodules: Sequence[Submodule]
     changes = [Change(tip, deploy_branch)] if tip else []
     numbers: dict[int, None] = {}
     for one in submodules:
-        for issue in one.github.find_issues(_place(parent, one.path), LABEL.name):
-            number = _origin_of(issue.body)
+        for issue in one.github.find_issues(texts.place(parent, one.path), LABEL.name):
+            number = texts.origin_of(issue.body)
             if issue.is_open and number:
                 numbers[number] = None
     changes += [Change(parent.pull(one).head_commit, deploy_branch, one) for one in numbers]
@@ -154,139 +135,43 @@ def settle(parent: GitHub, commit: str, submodules: Sequence[Submodule], word: s
         pointer = parent.pointer(commit, one.path)
         if pointer is None:
             continue
-        for issue in one.github.find_issues(_marker(parent, one.path, pointer), LABEL.name):
+        for issue in one.github.find_issues(texts.marker(parent, one.path, pointer), LABEL.name):
             if issue.is_open:
                 say_once(one.github, issue.number, "done", word)
                 one.github.edit_issue(issue.number, is_open=False, reason="completed")
 
 
-# Looking
-
-
-def _parent_side(parent: GitHub, change: Change, tip: str | None) -> tuple[Change, Parent, Pull | None]:
-    """The change as it is now: a pull request that is merged is looked at as the deploy branch is."""
-    pull = parent.pull(change.pull) if change.pull is not None else None
-    if pull is not None and pull.is_open:
-        now = replace(change, commit=pull.head_commit)
-        return now, Parent(parent.repository, now.commit, _proposal(parent, pull)), pull
-    merge = pull.merge_commit if pull is not None and pull.is_merged else None
-    if tip is not None and (pull is None or (merge is not None and _is_within(parent, merge, tip))):
-        brought = [one for one in parent.pulls_of(tip) if one.is_merged and one.base == change.deploy_branch]
-        pull = brought[0] if brought else None
-        now = replace(change, commit=tip, pull=pull.number if pull else None)
-        proposal = Proposal(pull.number, False, True, merge_commit=tip) if pull else None
-        return now, Parent(parent.repository, tip, proposal, is_on_branch=True), pull
-    proposal = _proposal(parent, pull) if pull else None
-    return change, Parent(parent.repository, change.commit, proposal), pull
-
-
-def _speaks(parent: GitHub, change: Change) -> bool:
-    """Of several pull requests with the same newest commit, the oldest open one sets its status."""
-    pulls = parent.pulls_of(change.commit)
-    same = [one.number for one in pulls if one.is_open and one.head_commit == change.commit]
-    return not same or min(same) == change.pull
-
-
-def _owns(parent: GitHub, change: Change, submodule: Submodule, pointer: str) -> bool:
-    for issue in submodule.github.find_issues(_marker(parent, submodule.path, pointer), LABEL.name):
-        origin = _origin_of(issue.body)
-        if origin is None or origin == change.pull:
-            continue
-        other = parent.pull(origin)
-        if other.is_open and parent.pointer(other.head_commit, submodule.path) == pointer:
-            return False
-    return True
-
-
-def _look(parent: GitHub, commit: str, submodule: Submodule) -> _Seen | None:
-    """None where the commit has no such submodule."""
-    pointer = parent.pointer(commit, submodule.path)
-    if pointer is None:
-        return None
-    github, branch = submodule.github, submodule.tracked()
-    tip = github.branch_commit(branch)
-    does_exist = github.commit(pointer) is not None
-    is_on_branch = does_exist and tip is not None and _is_within(github, pointer, tip)
-    pull = _bringing(parent, submodule, pointer, branch) if does_exist else None
-    proposal = _proposal(github, pull) if pull and not is_on_branch else None
-    if pull and is_on_branch:
-        proposal = Proposal(pull.number, pull.is_open, pull.is_merged, is_approved=True)
-    merge = pull.merge_commit if pull else None
-    is_merge_there = (
-        not is_on_branch and merge is not None and tip is not None and (_is_within(github, merge, tip))
-    )
-    child = Child(
-        github.repository,
-        submodule.path,
-        pointer,
-        branch,
-        does_exist=does_exist,
-        is_on_branch=is_on_branch,
-        pull=replace(proposal, merge_commit=merge) if proposal else None,
-        is_merge_on_branch=is_merge_there,
-    )
-    return _Seen(submodule, child, pull)
-
-
-def _bringing(parent: GitHub, submodule: Submodule, pointer: str, branch: str) -> Pull | None:
-    """The pull request that brings this very commit to the branch: an open one, else a merged one, else one
-    that was closed. One that we closed as moot does not speak for a person."""
-    github = submodule.github
-    listed = [one for one in github.pulls_of(pointer) if one.base == branch and one.head_commit == pointer]
-    listed += github.find_pulls(_place(parent, submodule.path), _branch(pointer))
-    known = {one.number: one for one in listed if one.base == branch and one.head_commit == pointer}
-    ranked = sorted(known.values(), key=lambda one: (one.is_open, one.is_merged, one.number))
-    fit = [one for one in ranked if one.is_open or one.is_merged or not is_moot(one)]
-    return fit[-1] if fit else None
-
-
-def _proposal(github: GitHub, pull: Pull) -> Proposal:
-    has_approval = False
-    if pull.is_open:
-        needed = max(1, github.rules(pull.base).approvals)
-        has_approval = is_approved(pull, github.reviews(pull.number), needed, at_head=True)
-    return Proposal(pull.number, pull.is_open, pull.is_merged, has_approval, pull.merge_commit)
-
-
-def _is_within(github: GitHub, commit: str, tip: str) -> bool:
-    """Is a commit the tip or among what it comes from?"""
-    if commit == tip:
-        return True
-    compared = github.compare(tip, commit)
-    return compared is not None and compared.relation in {"behind", "identical"}
-
-
 # Doing
 
 
-def _propose(parent: GitHub, change: Change, side: Parent, proposed: Pull | None, seen: _Seen) -> None:
+def _propose(parent: GitHub, change: Change, side: Parent, proposed: Pull | None, seen: sides.Seen) -> None:
     """A pull request in the submodule where the pointer has none; one in the parent where it must follow."""
     verdict = judge(seen.child, is_given_up=side.is_given_up)
     if verdict.needs_pull:
         seen.pull = _open_in_submodule(parent, change, side, seen)
-        proposal = _proposal(seen.submodule.github, seen.pull)
+        proposal = sides.proposal_of(seen.submodule.github, seen.pull)
         seen.child = replace(seen.child, pull=proposal)
     move = _offer_pointer(parent, change, side, proposed, seen, verdict)
     seen.links = Link(seen.child.path, seen.child.repository, verdict.phase, None, seen.pull, move)
 
 
-def _open_in_submodule(parent: GitHub, change: Change, side: Parent, seen: _Seen) -> Pull:
+def _open_in_submodule(parent: GitHub, change: Change, side: Parent, seen: sides.Seen) -> Pull:
     """On a branch of ours that ends at the pointer; one that we closed as moot is opened again."""
     github, child = seen.submodule.github, seen.child
-    marker = _marker(parent, child.path, child.pointer)
-    text = _wording(parent, change, side, child)
-    head = _branch(child.pointer)
+    marker = texts.marker(parent, child.path, child.pointer)
+    text = texts.wording(parent, change, side, child)
+    head = texts.branch(child.pointer)
     moot = [one for one in github.find_pulls(marker, head) if not one.is_open and one.base == child.branch]
     if github.branch_commit(head) != child.pointer:
         github.set_branch(head, child.pointer)
     for one in moot:
         if is_moot(one) and not one.is_merged and one.head_commit == child.pointer:
             return github.edit_pull(one.number, body=f"{marker}\n{text}", is_open=True)
-    return github.open_pull(marker, _title(parent, change), text, head, child.branch)
+    return github.open_pull(marker, texts.title(parent, change), text, head, child.branch)
 
 
 def _offer_pointer(
-    parent: GitHub, change: Change, side: Parent, pull: Pull | None, seen: _Seen, verdict: Verdict
+    parent: GitHub, change: Change, side: Parent, pull: Pull | None, seen: sides.Seen, verdict: Verdict
 ) -> Pull | None:
     """After a squash or rebase merge: into the parent's pull request while that is open, else into the
     deploy branch."""
@@ -321,19 +206,19 @@ def _set_status(github: GitHub, commit: str, state: str, words: str) -> None:
         github.set_status(commit, CONTEXT, state, words)  # type: ignore[arg-type]
 
 
-def _converse(parent: GitHub, change: Change, side: Parent, seen: _Seen) -> None:
+def _converse(parent: GitHub, change: Change, side: Parent, seen: sides.Seen) -> None:
     """One issue in the submodule while its change is under way; closed with a word when it is given up."""
     github, child = seen.submodule.github, seen.child
-    marker = _marker(parent, child.path, child.pointer)
+    marker = texts.marker(parent, child.path, child.pointer)
     ours = github.find_issues(marker, LABEL.name)
     is_wanted = not side.is_given_up and (
         seen.is_moving or not child.is_on_branch or child.path in change.waiting
     )
     if not is_wanted:
         return
-    text = _wording(parent, change, side, child, seen.pull)
+    text = texts.wording(parent, change, side, child, seen.pull)
     if not ours:
-        title = _title(parent, change)
+        title = texts.title(parent, change)
         seen.links = replace(seen.links, issue=github.open_issue(marker, title, text, [LABEL]))
         return
     issue = next((one for one in ours if one.is_open), ours[0])
@@ -354,18 +239,18 @@ def _tidy(
     github, path = submodule.github, submodule.path
     is_wanted = _wanting(parent, change, side, path, child)
     word = f"No longer needed: {parent.repository} does not point there any more."
-    place = _place(parent, path)
+    place = texts.place(parent, path)
     for issue in github.find_issues(place, LABEL.name):
-        pointer = _pointer_of(issue.body)
-        if issue.is_open and pointer and not is_wanted(pointer, _origin_of(issue.body)):
+        pointer = texts.pointer_of(issue.body)
+        if issue.is_open and pointer and not is_wanted(pointer, texts.origin_of(issue.body)):
             _close_issues(github, [issue], word)
     for pull in github.find_pulls(place, ""):
-        pointer = _pointer_of(pull.body)
-        if pull.is_open and pointer and not is_wanted(pointer, _origin_of(pull.body)):
+        pointer = texts.pointer_of(pull.body)
+        if pull.is_open and pointer and not is_wanted(pointer, texts.origin_of(pull.body)):
             withdraw(github, pull, word)
             github.drop_branch(pull.head)
-    if child and child.is_on_branch and github.branch_commit(_branch(child.pointer)) is not None:
-        github.drop_branch(_branch(child.pointer))
+    if child and child.is_on_branch and github.branch_commit(texts.branch(child.pointer)) is not None:
+        github.drop_branch(texts.branch(child.pointer))
 
 
 def _wanting(
@@ -417,54 +302,3 @@ def _close_issues(github: GitHub, issues: Sequence[Issue], word: str) -> None:
 
 def _moot_issue(issue: Issue) -> bool:
     return issue.body.partition("\n")[2].startswith(MOOT)
-
-
-# Words and markers
-
-
-def _place(parent: GitHub, path: str) -> str:
-    """How everything begins that is ours in a submodule's repository for one path of one parent."""
-    return f"<!-- dual-update coordinated {in_marker(parent.repository)} {in_marker(path)} "
-
-
-def _marker(parent: GitHub, path: str, pointer: str) -> str:
-    return f"{_place(parent, path)}{pointer} -->"
-
-
-def _pointer_of(body: str) -> str | None:
-    found = re.match(r"<!-- dual-update coordinated \S+ \S+ ([0-9a-f]{40,64}) -->", body)
-    return found[1] if found else None
-
-
-def _origin_of(body: str) -> int | None:
-    found = re.search(r"^<!-- dual-update from (\d+) -->$", "\n".join(body.split("\n")[:3]), re.M)
-    return int(found[1]) if found else None
-
-
-def _branch(pointer: str) -> str:
-    return f"{OURS}coordinate-{pointer[:16]}"
-
-
-def _title(parent: GitHub, change: Change) -> str:
-    words = f"{parent.repository}: {change.title or 'a change of this repository is to be deployed'}"
-    line = " ".join("".join(one if one.isprintable() else " " for one in words).split())
-    return line.replace("@", "@\u200b")[:200]
-
-
-def _wording(parent: GitHub, change: Change, side: Parent, child: Child, pull: Pull | None = None) -> str:
-    """Says nothing that changes with every push: else every push would edit it."""
-    is_proposed = change.pull is not None and not side.is_on_branch
-    there = f"{parent.repository}#{change.pull}" if is_proposed else f"{parent.repository}"
-    lines = [
-        f"<!-- dual-update from {change.pull if is_proposed else 'branch'} -->",
-        f"{there} wants commit {child.pointer} of this repository deployed, as"
-        f" `{child.path.replace('`', '')}`.",
-        "",
-        f"It is deployed once {child.pointer[:12]} is on `{child.branch.replace('`', '')}` here and the"
-        " change there is merged.",
-    ]
-    if pull is not None:
-        lines.append(f"Pull request here: #{pull.number}.")
-    if change.issue is not None:
-        lines.append(f"Issue there: {parent.repository}#{change.issue}.")
-    return "\n".join(lines) + "\n"
