@@ -122,6 +122,9 @@ def begin(
     silent = [f"{name}: {words[name].detail}" for name in names if not words[name].is_reachable]
     if silent:
         raise NotNow("These clusters do not answer; nothing was begun.\n" + "\n".join(silent[:10]))
+    refused = [f"{name}: {words[name].refusal}" for name in names if words[name].refusal]
+    if refused:
+        raise NotNow("These clusters refuse; nothing was begun.\n" + "\n".join(refused[:10]))
     busy = [name for name in names if words[name].is_busy]
     if busy:
         raise NotNow(f"An update is under way on {', '.join(busy[:10])}; nothing was begun.")
@@ -199,9 +202,7 @@ def _wished(conductor: Conductor, rollout: Rollout) -> Rollout:
     return rollout
 
 
-def _asked(
-    conductor: Conductor, rollout: Rollout, names: tuple[str, ...]
-) -> tuple[Rollout, tuple[str, ...]]:
+def _asked(conductor: Conductor, rollout: Rollout, names: tuple[str, ...]) -> tuple[Rollout, tuple[str, ...]]:
     """The record with a person's yes; without one it is paused. And the clusters that have no yes yet."""
     if conductor.approve(names):
         rollout, names = replace(rollout, approved=rollout.approved | set(names)), ()
