@@ -18,7 +18,7 @@ from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 from dual_update.core.errors import WorldError
 from dual_update.core.job import Ending, Job
@@ -52,7 +52,7 @@ class JobFiles:
     def start(self, job: Job) -> None:
         path = self._path(job.id, "job")
         try:
-            with path.open("rb") as held, self._path(job.id, "log").open("ab") as log:
+            with path.open("rb") as held, _private(self._path(job.id, "log")) as log:
                 fcntl.flock(held, fcntl.LOCK_EX)
                 child = subprocess.Popen(
                     [*self._command(path), str(held.fileno())],
@@ -143,6 +143,11 @@ class JobFiles:
 
     def _path(self, job: str, end: str) -> Path:
         return self._folder / f"{job}.{end}"
+
+
+def _private(path: Path) -> IO[bytes]:
+    """A file to add to, for its owner only."""
+    return os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600), "ab")
 
 
 def write_whole(path: Path, data: Any) -> None:

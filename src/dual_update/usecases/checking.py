@@ -51,11 +51,15 @@ class Checked:
 
 
 def check(site: Site, commit: str, around: Surroundings, earlier: Checked | None = None) -> Checked:
-    """Look at the cluster and judge. What GitHub does not do is a warning, never an end.
+    """Look at the cluster and judge what is found."""
+    return judge(site, look(site, commit), around, earlier)
 
-    The `earlier` check spares telling GitHub the same again.
+
+def judge(site: Site, found: Look, around: Surroundings, earlier: Checked | None = None) -> Checked:
+    """Tell GitHub, and find out who has agreed. What GitHub does not do is a warning, never an end.
+
+    The `earlier` check spares telling the same again.
     """
-    found = look(site, commit)
     warnings: list[str] = []
     url = earlier.issue_url if earlier else ""
     if around.forge is not None and (earlier is None or earlier.look != found or earlier.warnings):

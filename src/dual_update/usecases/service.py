@@ -18,6 +18,7 @@ from dual_update.core.job import Ending, Job, JobKind
 from dual_update.core.schedule import next_tick, retry_after
 from dual_update.usecases.checking import Checked, Surroundings, check
 from dual_update.usecases.job_queue import JobQueue
+from dual_update.usecases.looking import Look
 from dual_update.usecases.memory_ports import Notes, Pause
 from dual_update.usecases.notify import Courier
 from dual_update.usecases.observing import Observed, Observer, observe
@@ -116,7 +117,8 @@ class Service:
     @property
     def revision(self) -> tuple[int, ...]:
         """Another one whenever an answer of `status`, `plan` or `health` may be another one."""
-        return (self._jobs.revision, self._observer.revision, self._looks)
+        told = self._postman.revision if self._postman else 0
+        return (self._jobs.revision, self._observer.revision, self._looks, told)
 
     def status(self) -> dict[str, Any]:
         """The cluster as it was last observed, and what the service is about."""
@@ -129,12 +131,13 @@ class Service:
             "healthy": self._observer.health()["healthy"],
             "last_check": self._last_check,
             "next_check_at": self._next_check_at(),
-            "pending": _short(checked) if checked and checked.look.has_plan else None,
+            "pending": _short(checked) if checked and _is_pending(checked.look) else None,
             "drift": list(checked.look.drift) if checked else [],
             "job": job_json(running) if running else None,
             "queued": self._jobs.waiting,
             "auto_approve": self._policy.is_auto_approved,
             "paused": self._paused_json(),
+            "notifications": self._postman.to_json() if self._postman else None,
         }
 
     def health(self) -> dict[str, Any]:
@@ -211,7 +214,7 @@ class Service:
         known = self._known(key)
         checked = self._checked
         if known is None:
-            if checked is None or not (checked.look.has_plan or checked.look.is_news):
+            if checked is None or not _is_pending(checked.look):
                 raise NotNow("Nothing is pending.", hint="Ask for a check first.")
             if fingerprint not in {checked.look.fingerprint, checked.look.decision.fingerprint}:
                 raise NotNow("What is pending has another fingerprint.", hint="Look at it and decide again.")
@@ -522,6 +525,11 @@ def _ended(job: Job, ending: Ending, at: str) -> Job:
         run=ending.run,
         ended_at=at,
     )
+
+
+def _is_pending(look: Look) -> bool:
+    """A commit that changes nothing here is news all the same: that it runs is to be written down."""
+    return look.has_plan or look.is_news
 
 
 def _short(checked: Checked) -> Mapping[str, Any]:
