@@ -42,8 +42,9 @@ PICTURES = Path(os.environ["SCREENSHOTS"]) if "SCREENSHOTS" in os.environ else N
 """Where pictures for the documentation go, when they are asked for."""
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def chromium() -> Iterator[Browser]:
+    """Closed after each file: as long as it is open, nothing else in this thread can have an event loop."""
     program = shutil.which("chromium") or shutil.which("chromium-browser")
     if program is None:
         missing("chromium is not on PATH; run scripts/bootstrap --tests")

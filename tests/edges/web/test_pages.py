@@ -104,6 +104,29 @@ def test_an_engine_that_does_not_answer_is_said(service: PagesService, browser: 
     assert "The engine does not answer." in page
 
 
+def test_the_front_page_is_about_its_own_cluster(service: PagesService, browser: TestClient) -> None:
+    other = {**service.runs[0], "run": "of-another-cluster", "cluster": "other", "outcome": "succeeded"}
+    service.runs.insert(0, other)
+    assert "of-another-cluster" not in browser.get("/").text
+    assert "of-another-cluster" not in browser.get("/rollback").text
+    assert "of-another-cluster" in browser.get("/history").text
+
+
+def test_a_history_that_cannot_be_read_is_a_sentence(
+    service: PagesService, browser: TestClient, tmp_path: Path
+) -> None:
+    broken = tmp_path / "broken"
+    broken.mkdir()
+    (broken / "state.sqlite3").write_bytes(b"this is no database" * 100)
+    with SqliteStore(broken) as store:
+        service.memory = store
+        browser.app.state.memory = store  # type: ignore[attr-defined]
+        answer = browser.get("/figures")
+    assert answer.status_code == 503
+    assert "Something does not answer" in answer.text
+    assert "Traceback" not in answer.text
+
+
 def test_a_run_under_way_is_followed(service: PagesService, browser: TestClient) -> None:
     service.job = dict(UNDER_WAY)
     assert "Watch it step by step" in browser.get("/").text

@@ -71,8 +71,10 @@ def mount(app: FastAPI) -> None:
 async def front(request: Request, part: str = "", said: str = "") -> Response:
     """The cluster now."""
     one = service(request)
-    runs = (await run_in_threadpool(one.history, size=RECENT))["runs"]
-    page = now_page(one.status(), one.plan(), one.health(), runs, now())
+    status = one.status()
+    cluster = str(status.get("cluster") or "")
+    runs = (await run_in_threadpool(one.history, cluster, size=RECENT))["runs"]
+    page = now_page(status, one.plan(), one.health(), runs, now())
     template = "now_part.html" if part else "now.html"
     title = page.headline.word
     return render(request, template, title, here="/", page=page, live="poll", notice=NOTICES.get(said))

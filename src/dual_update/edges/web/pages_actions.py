@@ -135,7 +135,8 @@ async def apply(
 async def ask_rollback(request: Request, run: str = "") -> Response:
     one = service(request)
     if not run:
-        found = newest_change((await run_in_threadpool(one.history, size=50))["runs"])
+        cluster = str(one.status().get("cluster") or "")
+        found = newest_change((await run_in_threadpool(one.history, cluster, size=50))["runs"])
         if found is None:
             lines = ("No run is known that changed this cluster and had something before it.",)
             return _ask(request, Confirm("There is nothing to go back to", "/", "", lines=lines))

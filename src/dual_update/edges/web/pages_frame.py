@@ -2,6 +2,7 @@
 
 import hashlib
 from collections.abc import Callable, Coroutine
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import cache
@@ -60,6 +61,7 @@ def templates() -> Environment:
         undefined=StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
+        auto_reload=False,
     )
 
 
@@ -97,7 +99,9 @@ def now() -> datetime:
 def frame(request: Request, here: str) -> Frame:
     is_known = who(request).is_known
     is_readable = is_known or request.app.state.settings.is_loopback
-    cluster = str(service(request).status().get("cluster") or "") if is_readable else ""
+    cluster = ""
+    with suppress(DualUpdateError):  # a page that tells of a fault must not stumble over it
+        cluster = str(service(request).status().get("cluster") or "") if is_readable else ""
     return Frame(
         cluster=cluster,
         here=here,

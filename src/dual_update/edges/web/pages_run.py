@@ -34,6 +34,13 @@ _KINDS = {
 }
 
 
+_DOORS = {
+    "dashboard": "a person, here",
+    "schedule": "rules, beforehand",
+    "api": "a caller of the API",
+}
+
+
 @dataclass(frozen=True)
 class RunPage:
     """`here` is the name that the address has: a job's, or a run's of the history."""
@@ -63,7 +70,7 @@ def run_page(run: Json, now: datetime) -> RunPage:
         sentence=_sentence(run, job, outcome, is_ended=is_ended),
         heard=_heard(row, steps, is_ended=is_ended),
         way=STRATEGIES.get(str(run.get("strategy")), str(run.get("strategy") or "not yet known")),
-        by=str(job.get("by") or ""),
+        by=_DOORS.get(str(job.get("by")), str(job.get("by") or "")),
         is_ended=is_ended,
         can_roll_back=is_ended and outcome == "succeeded" and bool(run.get("from")),
         steps=steps,
