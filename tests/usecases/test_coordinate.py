@@ -113,6 +113,21 @@ def test_a_look_at_the_deploy_branch_sees_approvals_that_no_event_told_of(both: 
     assert both.app.pulls[pull.number]["state"] == "closed"
 
 
+def test_a_forks_branch_is_not_ours_to_write(both: Two) -> None:
+    change, _ = proposed(both)
+    pull = coordinate(both.parent, change, both.submodules).links[0].pull
+    assert pull is not None
+    both.child._send("PUT", f"/pulls/{pull.number}/merge", {"merge_method": "squash"})
+    both.shop.pulls[change.pull or 0]["head"]["repo"]["full_name"] = "mallory/shop"
+    told = coordinate(both.parent, change, both.submodules)
+    assert "move the pointer of services/app" in told.holds[0]
+    assert len(both.shop.pulls) == 1
+    both.shop.pulls[change.pull or 0]["head"]["repo"] = both.shop.described("repository")
+    move = coordinate(both.parent, change, both.submodules).links[0].move
+    assert move is not None
+    assert move.base == "work"
+
+
 def test_a_persons_pull_request_is_used_and_left_alone(both: Two) -> None:
     new = both.app.put("feature", {"code.py": "new\n"})
     theirs = both.child.open_pull("My words.", "Mine", "", "feature", "main")

@@ -45,7 +45,13 @@ def pull(one: Any) -> Pull:
         base=str(one["base"]["ref"]),
         merge_commit=str(one["merge_commit_sha"]) if is_merged else None,
         author=str((one.get("user") or {}).get("login") or ""),
+        is_fork=_repository(one["head"]) != _repository(one["base"]),
     )
+
+
+def _repository(side: Any) -> str:
+    """Whose branch it is; a fork that is gone has no name."""
+    return str((side.get("repo") or {}).get("full_name") or "")
 
 
 def review(one: Any) -> Review:

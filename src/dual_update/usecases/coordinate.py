@@ -176,12 +176,14 @@ def _offer_pointer(
     """After a squash or rebase merge: into the parent's pull request while that is open, else into the
     deploy branch."""
     child = seen.child
-    proposed = pull.head if pull is not None else None
-    into = pull.head if pull is not None and pull.is_open else change.deploy_branch
+    if pull is not None and pull.is_fork and not side.is_on_branch:
+        return None  # what the hold says is for its author to do
+    proposed = pull.head if pull is not None and not pull.is_fork else None
+    into = proposed if proposed is not None and not side.is_on_branch else change.deploy_branch
     stale = set()
     if verdict.move_to is not None or child.is_on_branch or side.is_given_up:
         stale |= {proposed} - {None, into if verdict.move_to else None}
-    is_ended = pull is not None and not pull.is_open
+    is_ended = proposed is not None and pull is not None and not pull.is_open
     if is_ended and any(one.is_open for one in parent.find_pulls("", proposed or "")):
         stale.discard(proposed)  # another pull request goes on from the same branch
     if child.is_on_branch and side.is_on_branch:

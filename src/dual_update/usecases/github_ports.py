@@ -36,7 +36,7 @@ class Comment:
 
 @dataclass(frozen=True)
 class Pull:
-    """A pull request. `merge_commit` is None until it is merged."""
+    """A pull request. `merge_commit` is None until it is merged; a fork's branches are not ours to write."""
 
     number: int
     title: str
@@ -49,6 +49,7 @@ class Pull:
     base: str
     merge_commit: str | None = None
     author: str = ""
+    is_fork: bool = False
 
 
 @dataclass(frozen=True)
@@ -219,7 +220,6 @@ class GitHub(History, Code, Protocol):
     def drop_comment(self, comment: int) -> None:
         """Gone, or gone already."""
         ...
-
 
     # Pull requests
     def find_pulls(self, marker: str, head: str) -> Sequence[Pull]:
