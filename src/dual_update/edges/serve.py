@@ -66,7 +66,7 @@ def serve(settings: Settings, host: str, port: int, allowed_hosts: Sequence[str]
         deploy_branch=told.deploy_branch,
         repository=told.github_repository,
     )
-    return _listen(make_service(settings, told, f"http://{host}:{port}"), web)
+    return _listen(make_service(settings, told, f"http://{host}:{port}"), web, settings)
 
 
 def with_environment(settings: Settings, told: "Environment") -> Settings:
@@ -145,14 +145,16 @@ def log(event: str, *, level: str = "info", **fields: object) -> None:
     logs.log(event, level=level, **fields)
 
 
-def _listen(service: "Service", web: "WebSettings") -> int:
+def _listen(service: "Service", web: "WebSettings", settings: Settings) -> int:
     import uvicorn
 
     from dual_update.edges.web.app import create_app
 
     listening = _bound(web.host, web.port)
+    app = create_app(service, web, log)
+    app.state.cluster_settings = settings
     config = uvicorn.Config(
-        create_app(service, web, log),
+        app,
         log_config=None,
         server_header=False,
         date_header=False,

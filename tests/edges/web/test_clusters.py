@@ -1,0 +1,52 @@
+"""GET /api/clusters: the service's own cluster from what it knows, the others from themselves."""
+
+import json
+from pathlib import Path
+
+from dual_update.edges.web import clusters
+from dual_update.wiring import Settings
+from tests.edges.web.conftest import MakeWeb, Web
+
+
+def test_without_a_file_the_fleet_is_one_cluster(web: Web) -> None:
+    found = web.client.get("/api/clusters").json()
+    clusters.Fleet.model_validate(found)
+    assert found["schema"] == "dual-update/fleet/v1"
+    assert [one["stage"] for one in found["clusters"]] == [0]
+
+
+def test_reading_needs_the_token_off_loopback(make_web: MakeWeb) -> None:
+    web = make_web(host="0.0.0.0", base_url="http://127.0.0.1:8090")
+    assert web.client.get("/api/clusters").status_code in {401, 421}
+    assert web.as_owner("GET", "/api/clusters").status_code == 200
+
+
+def test_the_fleet_of_the_checkout_and_what_cannot_be_reached(web: Web, tmp_path: Path) -> None:
+    repo = tmp_path / "checkout"
+    repo.mkdir()
+    entries = [
+        {"name": "here", "path": "."},
+        {"name": "far", "stage": 1, "url": "http://127.0.0.1:9", "auto_approve": True},
+        {"name": "rented", "stage": 2, "runner": ["self-hosted"]},
+    ]
+    (repo / "multi-cluster.yml").write_text(json.dumps({"clusters": entries}))
+    web.app.state.cluster_settings = Settings(repo=repo, state_dir=tmp_path / "state")
+    found = {one["name"]: one for one in web.client.get("/api/clusters").json()["clusters"]}
+    assert list(found) == ["here", "far", "rented"]
+    assert (found["far"]["reachable"], found["far"]["health"], found["far"]["driver"]) == (
+        False,
+        "unknown",
+        "api",
+    )
+    assert "does not answer" in found["far"]["detail"]
+    assert "driven by a runner" in found["rented"]["detail"]
+    again = web.client.get("/api/clusters")
+    assert again.json()["clusters"] == list(found.values())
+
+
+def test_a_wrong_file_is_a_problem_with_its_line(web: Web, tmp_path: Path) -> None:
+    (tmp_path / "multi-cluster.yml").write_text("clusters:\n  - nam: a\n")
+    web.app.state.cluster_settings = Settings(repo=tmp_path)
+    answer = web.client.get("/api/clusters")
+    assert answer.status_code == 422
+    assert "line 2" in answer.json()["detail"]
