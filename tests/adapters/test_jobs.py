@@ -34,7 +34,8 @@ def sleeping(tmp_path: Path) -> Iterator[JobFiles]:
     made = JobFiles(tmp_path, lambda path: [*running(SLEEPS), str(path)])
     yield made
     for one in made.jobs():
-        _kill(tmp_path, one.id)
+        if made.is_alive(one.id):
+            _kill(tmp_path, one.id)
 
 
 def _kill(folder: Path, name: str) -> None:

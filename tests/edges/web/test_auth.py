@@ -206,3 +206,28 @@ def test_the_environment_takes_no_weak_token() -> None:
     with pytest.raises(UsageError, match="API_TOKEN has 5 characters") as raised:
         environment({"API_TOKEN": "short"})
     assert "short" not in str(raised.value).replace("characters", "")
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [
+        {"Host": "updates.example.org"},
+        {"X-Forwarded-For": "203.0.113.9"},
+        {"Forwarded": "for=203.0.113.9"},
+        {"X-Real-IP": "203.0.113.9"},
+        {"Via": "1.1 proxy"},
+    ],
+)
+def test_whoever_comes_through_a_proxy_is_not_near(make_web: MakeWeb, headers: dict[str, str]) -> None:
+    web = make_web(allowed_hosts=("updates.example.org",))
+    assert web.client.get("/api/status", headers=headers).status_code == 401
+    assert web.client.get("/", headers=headers).status_code == 303
+    assert web.as_owner("GET", "/api/status", headers=headers).status_code == 200
+    assert web.client.get("/api/health", headers=headers).status_code == 200
+
+
+def test_another_site_cannot_sign_somebody_in(web: Web) -> None:
+    for headers in ({"Origin": "http://evil.example"}, {"Sec-Fetch-Site": "cross-site"}, {"Origin": "null"}):
+        answer = web.client.post("/login", data={"token": TOKEN}, headers=headers)
+        assert answer.status_code == 403
+        assert "Set-Cookie" not in answer.headers

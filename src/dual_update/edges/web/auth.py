@@ -194,7 +194,7 @@ def sign_in(request: Request, response: Response, token: str) -> None:
         max_age=SESSION_SECONDS,
         httponly=True,
         samesite="strict",
-        secure=request.url.scheme == "https",
+        secure="https" in (request.url.scheme, request.headers.get("x-forwarded-proto")),
         path="/",
     )
 

@@ -4,7 +4,7 @@ Everything is refused that is not allowed here, so a route that forgets to ask i
 
 - the Host header names this service (a web page elsewhere must not reach it by a name of its own);
 - a request that changes something carries the token, or a session from this very origin;
-- off loopback reading needs the same, for every path but those in `OPEN`;
+- off loopback, or through a proxy, reading needs the same, for every path but those in `OPEN`;
 - a body is as large as its path may have it, counted while it comes in;
 - whatever goes wrong inside becomes one sentence.
 """
@@ -17,7 +17,16 @@ from http.cookies import CookieError, SimpleCookie
 from typing import Any
 
 from dual_update.edges.web import problems
-from dual_update.edges.web.auth import ANONYMOUS, COOKIE, TOKEN, Doorman, WebSettings, Who, address_of
+from dual_update.edges.web.auth import (
+    ANONYMOUS,
+    COOKIE,
+    TOKEN,
+    Doorman,
+    WebSettings,
+    Who,
+    address_of,
+    is_loopback,
+)
 from dual_update.edges.web.problems import Problem
 
 Scope = MutableMapping[str, Any]
@@ -30,6 +39,9 @@ OPEN = frozenset({"/api/health", "/webhooks/github", "/login"})
 """Paths that need no token; the webhook has its signature."""
 
 OPEN_BELOW = ("/static/",)
+PROXIED = frozenset({b"forwarded", b"x-forwarded-for", b"x-forwarded-host", b"x-real-ip", b"via"})
+"""Headers by which a proxy tells that it asks for somebody else, who may be anywhere."""
+
 SAFE = frozenset({"GET", "HEAD", "OPTIONS"})
 LARGEST_BODY = 64 * 1024
 LARGEST_BODIES = {"/webhooks/github": 5 * 1024 * 1024}
@@ -103,7 +115,7 @@ class Guard:
             raise Problem(413, f"At most {_largest(path)} bytes are read here.")
         one = self._who(scope, headers)
         scope["who"] = one
-        if one.kind == "session" and method not in SAFE and not _is_same_origin(headers):
+        if method not in SAFE and _is_foreign_form(one, path, headers):
             raise Problem(403, "This form was sent from another site.")
         is_open = path in OPEN or path.startswith(OPEN_BELOW)
         if is_open or one.is_known:
@@ -112,8 +124,13 @@ class Guard:
             if not self._doorman.has_token:
                 raise Problem(403, "Nothing can be changed here until API_TOKEN is set.")
             raise Problem(401, "This needs the API's token.")
-        if not self._settings.is_loopback:
+        if not self._is_near(headers):
             raise Problem(401, "This needs the API's token.")
+
+    def _is_near(self, headers: dict[bytes, bytes]) -> bool:
+        """Is it asked on this machine: bound to loopback, by a loopback name, and by no proxy for others."""
+        name = _name_of(headers.get(b"host", b"").decode("latin-1"))
+        return self._settings.is_loopback and is_loopback(name) and not PROXIED & headers.keys()
 
     def _who(self, scope: Scope, headers: dict[bytes, bytes]) -> Who:
         given = headers.get(b"authorization", b"")
@@ -166,6 +183,14 @@ def _is_address(name: str) -> bool:
     except ValueError:
         return False
     return True
+
+
+def _is_foreign_form(one: Who, path: str, headers: dict[bytes, bytes]) -> bool:
+    """A session's form from elsewhere, or a login that another site sends to have its own session used."""
+    if one.kind == "session":
+        return not _is_same_origin(headers)
+    is_told = b"origin" in headers or b"sec-fetch-site" in headers
+    return path == "/login" and is_told and not _is_same_origin(headers)
 
 
 def _is_same_origin(headers: dict[bytes, bytes]) -> bool:
