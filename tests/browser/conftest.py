@@ -80,9 +80,9 @@ def browse(chromium: Browser, complaints: list[str]) -> Iterator[Callable[..., B
 
 
 @contextmanager
-def served(app: Any) -> Iterator[str]:
-    """The application on a port of its own, until the end of the block."""
-    port = free_port()
+def served(app: Any, port: int = 0) -> Iterator[str]:
+    """The application on this port, or on one of its own, until the end of the block."""
+    port = port or free_port()
     server = uvicorn.Server(
         uvicorn.Config(app, port=port, log_level="error", lifespan="off", timeout_graceful_shutdown=1)
     )

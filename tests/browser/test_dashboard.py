@@ -8,8 +8,11 @@ import pytest
 from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import BrowserContext, Page, expect
 
-from tests.browser.conftest import DESKTOP, PHONE, picture, sign_in
-from tests.edges.web.pages_world import FINGERPRINT, UNDER_WAY, PagesService, container, plan
+from dual_update.edges.web.app import create_app
+from dual_update.edges.web.auth import WebSettings
+from tests.browser.conftest import DESKTOP, PHONE, picture, served, sign_in
+from tests.edges.web.pages_world import FINGERPRINT, TOKEN, UNDER_WAY, PagesService, container, plan
+from tests.integration.world import free_port
 
 Browse = Callable[..., BrowserContext]
 
@@ -133,6 +136,22 @@ def test_steps_come_in_while_one_looks(
     assert page.evaluate("window.isSamePage") is True
     assert page.title().startswith("Succeeded")
     assert complaints == []
+
+
+def test_a_service_that_restarts_is_said_and_found_again(service: PagesService, browse: Browse) -> None:
+    app, port = create_app(service, WebSettings(api_token=TOKEN)), free_port()  # type: ignore[arg-type]
+    service.job = dict(UNDER_WAY)
+    page = browse().new_page()
+    steps = page.get_by_role("region", name="Steps").get_by_role("listitem")
+    with served(app, port) as site:
+        page.goto(f"{site}/runs/{UNDER_WAY['id']}")
+        expect(steps).to_have_count(4)
+        expect(page.get_by_role("alert")).to_be_hidden()
+    expect(page.get_by_role("alert")).to_contain_text("The service does not answer.", timeout=20_000)
+    service.more = [("prove", "cluster", "finished", 22.0), ("audit", "cluster", "started", 22.1)]
+    with served(app, port):
+        expect(steps).to_have_count(5, timeout=20_000)
+        expect(page.get_by_role("alert")).to_be_hidden()
 
 
 def test_the_front_page_follows_what_happens(

@@ -9,9 +9,11 @@
   const BUSY_MS = 1500;
   const QUIET_MS = 10000;
   const heard = document.getElementById("heard");
+  const lost = document.getElementById("lost");
   const events = place.dataset.live;
   const isPolling = events === "poll" || !window.EventSource;
   let told = lead().dataset.heard;
+  let failures = 0;
   let source = null;
   let timer = null;
   let isAsking = false;
@@ -30,10 +32,13 @@
     isAsking = true;
     try {
       const answer = await fetch(place.dataset.part, { headers: { accept: "text/html" } });
-      if (answer.ok && !answer.redirected) put(await answer.text());
+      if (answer.redirected) window.location.reload(); // the session is over: the login says so
+      else if (answer.ok) put(await answer.text());
+      failures = 0;
     } catch (error) {
-      // The service may be restarting: the next event, or the next turn of the clock, asks again.
+      failures += 1; // the service may be restarting: the next event, or the next turn, asks again
     }
+    if (lost) lost.hidden = failures < 2;
     isAsking = false;
     if (isAskedAgain) {
       isAskedAgain = false;
@@ -89,6 +94,7 @@
     source.addEventListener("step", show);
     source.addEventListener("end", show);
     source.addEventListener("error", function () {
+      show();
       if (source.readyState === EventSource.CLOSED && !hasEnded && !timer) turn();
     });
   }
