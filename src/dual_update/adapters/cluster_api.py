@@ -12,6 +12,7 @@ import ssl
 import time
 from collections.abc import Callable, Mapping
 from contextlib import suppress
+from functools import cache
 from typing import Any, TypeVar
 
 import httpx
@@ -73,6 +74,7 @@ class ClusterApi:
             headers={"Authorization": f"Bearer {token}"} if token else {},
             timeout=httpx.Timeout(ANSWER_SECONDS, connect=CONNECT_SECONDS),
             follow_redirects=False,
+            verify=_trust(),
             transport=transport,
         )
 
@@ -250,6 +252,12 @@ class ClusterApi:
 
     def _strange(self) -> WorldError:
         return _Unheard(f"What answers at {self._url} is no update-orchestrator.")
+
+
+@cache
+def _trust() -> ssl.SSLContext:
+    """Whom this machine trusts (SSL_CERT_FILE and SSL_CERT_DIR are heeded); read once for all clusters."""
+    return httpx.create_ssl_context()
 
 
 def _as_far_as_heard(errand: Callable[[], None]) -> None:

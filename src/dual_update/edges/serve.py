@@ -149,10 +149,11 @@ def _listen(service: "Service", web: "WebSettings", settings: Settings) -> int:
     import uvicorn
 
     from dual_update.edges.web.app import create_app
+    from dual_update.edges.web.clusters import lead
 
     listening = _bound(web.host, web.port)
     app = create_app(service, web, log)
-    app.state.cluster_settings = settings
+    lead(app, settings)
     config = uvicorn.Config(
         app,
         log_config=None,

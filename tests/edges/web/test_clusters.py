@@ -40,6 +40,9 @@ def test_the_fleet_of_the_checkout_and_what_cannot_be_reached(web: Web, tmp_path
     )
     assert "does not answer" in found["far"]["detail"]
     assert "driven by a runner" in found["rented"]["detail"]
+    page = web.client.get("/clusters").text
+    assert "3 clusters, no version known, 3 not reached." in page
+    assert "<bdi>far</bdi>" in page
     again = web.client.get("/api/clusters")
     assert again.json()["clusters"] == list(found.values())
 
@@ -50,3 +53,29 @@ def test_a_wrong_file_is_a_problem_with_its_line(web: Web, tmp_path: Path) -> No
     answer = web.client.get("/api/clusters")
     assert answer.status_code == 422
     assert "line 2" in answer.json()["detail"]
+
+
+def test_names_of_strangers_are_inert_and_the_page_is_linked_where_there_is_a_fleet(
+    web: Web, tmp_path: Path
+) -> None:
+    assert "/clusters" not in web.client.get("/").text
+    (tmp_path / "multi-cluster.yml").write_text("clusters: [{name: a, runner: [x]}]")
+    clusters.lead(web.app, Settings(repo=tmp_path, state_dir=tmp_path / "state"))
+    assert "/clusters" in web.client.get("/").text
+    evil = {
+        "name": "<script>x</script>",
+        "stage": 0,
+        "reachable": True,
+        "version": "<b>",
+        "drift": ["<i>"],
+        "health": "not well",
+        "detail": None,
+        "under_way": False,
+        "last_run": {"outcome": "<u>", "started_at": "<time>"},
+    }
+    web.app.state.fleet.answer = {"clusters": [evil], "versions": [], "rollout": None}
+    web.app.state.fleet.at = float("inf")
+    page = web.client.get("/clusters").text
+    assert "&lt;script&gt;x&lt;/script&gt;" in page
+    for tag in ("<script>x", "<b>", "<i>", "<u>", "<time>"):
+        assert tag not in page

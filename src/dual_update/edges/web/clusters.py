@@ -21,6 +21,8 @@ from dual_update.core.fleet import Standing, fleet_json
 from dual_update.core.rollout import Rollout, Word
 from dual_update.edges.web.api import FINDS
 from dual_update.edges.web.auth import Who, require_reader
+from dual_update.edges.web.pages_clusters import clusters_page
+from dual_update.edges.web.pages_frame import PageRoute, now, render
 from dual_update.usecases.service import Service
 from dual_update.wiring import Settings
 
@@ -28,6 +30,7 @@ FRESH_SECONDS = 10.0
 """For so long an answer about the fleet is given again."""
 
 router = APIRouter(tags=["api"])
+pages = APIRouter(route_class=PageRoute, include_in_schema=False, dependencies=[Depends(require_reader)])
 Reader = Annotated[Who, Depends(require_reader)]
 
 
@@ -70,9 +73,25 @@ async def clusters(request: Request, _: Reader) -> Response:
     return JSONResponse(await run_in_threadpool(fleet, request.app))
 
 
+@pages.get("/clusters")
+async def clusters_shown(request: Request) -> Response:
+    """The fleet, as a page."""
+    page = clusters_page(await run_in_threadpool(fleet, request.app), now())
+    return render(request, "clusters.html", "Clusters", here="/clusters", page=page)
+
+
 def mount(app: FastAPI) -> None:
-    """What this keeps between requests."""
+    """What this keeps between requests, and the page."""
     app.state.fleet = Known()
+    app.include_router(pages)
+
+
+def lead(app: FastAPI, settings: Settings) -> None:
+    """Tell the application where its cluster lies, and so its fleet; where there is one its page is linked."""
+    from dual_update.adapters.fleet_config import find
+
+    app.state.cluster_settings = settings
+    app.state.has_fleet_page = find(settings.repo) is not None
 
 
 def fleet(app: Any) -> Mapping[str, Any]:
