@@ -1,5 +1,6 @@
 """The REST API as its callers meet it."""
 
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -195,6 +196,10 @@ def test_the_document_names_every_route_and_who_may_use_it(make_web: MakeWeb) ->
         for method, operation in one.items():
             if method == "post" and path.startswith("/api/"):
                 assert operation["security"] == [{"token": []}]
+    page = (Path(__file__).parents[3] / "docs" / "api.md").read_text()
+    for path, one in document["paths"].items():
+        for method in one:
+            assert f"`{method.upper()} {path}`" in page, "docs/api.md names every route"
     remote = far.as_owner("GET", "/api/openapi.json").json()["paths"]
     assert remote["/api/status"]["get"]["security"] == [{"token": []}]
     assert remote["/api/health"]["get"]["security"] == []
