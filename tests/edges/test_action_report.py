@@ -77,7 +77,7 @@ def test_success_closes_the_issue_sets_deployment_and_status(job: Job, detected:
     newest = job.github.find_deployments("shop")[0]
     assert (newest.commit, newest.run, newest.environment) == (head, "20260101T000000Z-abcd", "production")
     assert job.github.deployment_state(newest.id) == "success"
-    assert job.statuses(head)["dual-update/deploy/shop"] == "success"
+    assert job.statuses(head) == {"dual-update/shop": "success", "dual-update/deploy/shop": "success"}
     assert any("Deployed" in one for one in job.comments(issue["number"]))
     assert "| shop | succeeded |" in ran.summary
     assert ran.annotations("error") == []
@@ -103,6 +103,7 @@ def test_failure_leaves_the_issue_open_with_evidence_and_offers_one_way_back(job
     assert reverts[0]["html_url"] in ran.summary
     newest = job.github.find_deployments("shop")[0]
     assert job.github.deployment_state(newest.id) == "failure"
+    assert set(job.statuses(newest.commit).values()) == {"failure"}
     assert len(ran.annotations("error")) == 1
     assert job.push().outputs["needs-update"] == "true", "what failed is still to be done"
 

@@ -21,6 +21,8 @@ here = Path(os.environ["STUB_FOLDER"])
 words = sys.argv[1:]
 with (here / "calls").open("a") as calls:
     calls.write(json.dumps(words) + "\\n")
+if words[0] == "version":
+    sys.exit(int((here / "version").read_text()))
 images = (here / "images").read_text().split()
 if words[:2] == ["image", "inspect"]:
     sys.exit(0 if words[2] in images else 1)
@@ -46,7 +48,7 @@ class Runner:
             (self.folder / name).mkdir()
         self.stub("docker", DOCKER)
         self.stub("sleep", "#!/bin/sh\n")
-        for name, text in (("images", ""), ("registry", ""), ("build", "0"), ("calls", "")):
+        for name, text in (("images", ""), ("registry", ""), ("build", "0"), ("version", "0"), ("calls", "")):
             (self.folder / name).write_text(text)
         for name in ("output", "summary", "event.json"):
             (self.folder / "temp" / name).write_text("")
@@ -225,6 +227,16 @@ def test_where_it_cannot_work_it_says_so_in_one_sentence(
     assert word in done.stdout
     assert len(done.stdout.splitlines()) == 1
     assert runner.calls("run") == []
+
+
+@pytest.mark.parametrize("given", [{}, {"INPUT_IMAGE": "registry.example/du"}])
+def test_an_engine_that_does_not_answer_is_named(runner: Runner, given: dict[str, str]) -> None:
+    for name in ("version", "build"):
+        (runner.folder / name).write_text("1")
+    done = runner.run(**given)
+    assert done.returncode == 2
+    assert "docker does not answer" in done.stdout
+    assert done.stdout.count("::error") == 1
 
 
 def test_outside_of_a_workflow_it_says_what_it_is_for(runner: Runner) -> None:

@@ -14,7 +14,7 @@ from dual_update.usecases.announce import quietly
 if TYPE_CHECKING:
     from dual_update.adapters.actions import Step
     from dual_update.edges.action import Asked
-    from dual_update.usecases.github_ports import GitHub
+    from dual_update.usecases.github_ports import CommitState, GitHub
     from dual_update.usecases.outcome import Evidence, Told
     from dual_update.wiring_github import Opened
 
@@ -51,6 +51,7 @@ def report(asked: "Asked", step: "Step", github: "GitHub | None", opened: "Opene
         is_quiet = one.run["outcome"] == "unchanged" and one.entry.get("update_type") == "none"
         if github is not None and not is_quiet:  # the host looked, and nothing had moved: no news
             told = _told(one, one.run, asked, github)
+            quietly(partial(_judged_no_more, one.run, asked, github), step.warning)
             for words in told.warnings:
                 step.warning(words)
             if opened is not None and one.run["outcome"] == "succeeded":
@@ -134,6 +135,18 @@ def _told(one: Ended, run: Mapping[str, Any], asked: "Asked", github: "GitHub") 
         url=asked.run_url,
     )
     return tell(run, deploy, github, evidence_of(run, one.log))
+
+
+def _judged_no_more(run: Mapping[str, Any], asked: "Asked", github: "GitHub") -> None:
+    """The status that detect left pending tells the end, too."""
+    from dual_update.core.run import SENTENCES
+    from dual_update.edges.action_tell import context
+
+    is_good = run["outcome"] in {"succeeded", "unchanged"}
+    state: CommitState = "success" if is_good else "failure"
+    words, name = SENTENCES[run["outcome"]], context(str(run["cluster"]))
+    if github.status(str(run["to"]), name) != (state, words):
+        github.set_status(str(run["to"]), name, state, words, asked.run_url)
 
 
 def _settle(run: Mapping[str, Any], asked: "Asked", github: "GitHub", opened: "Opened") -> None:

@@ -136,9 +136,14 @@ def _merged(github: "GitHub", commits: Sequence[str], deploy_branch: str) -> tup
 
 def _set_status(asked: "Asked", one: "Judged", github: "GitHub", verdicts: "Verdicts") -> None:
     state, words = status_of(one, is_proposal=verdicts.is_proposal)
-    context = f"dual-update/{one.decision.cluster}"[:200]
-    if github.status(one.decision.head, context) != (state, words):
-        github.set_status(one.decision.head, context, state, words, asked.run_url)
+    name = context(one.decision.cluster)
+    if github.status(one.decision.head, name) != (state, words):
+        github.set_status(one.decision.head, name, state, words, asked.run_url)
+
+
+def context(cluster: str) -> str:
+    """The name of the commit status that tells what a commit means for a cluster."""
+    return f"dual-update/{cluster}"[:200]
 
 
 def status_of(one: "Judged", *, is_proposal: bool) -> "tuple[CommitState, str]":
