@@ -158,8 +158,8 @@ def _notices(status: Json, plan: Json | None, health: Json, now: datetime) -> It
         yield Notice(
             "warn", "A run did not end", (f"Run {status['unfinished_run']} is settled before anything else.",)
         )
-    drift = (plan or {}).get("drift") or status.get("drift") or ()
-    if drift:
+    drift = status.get("drift") or ()
+    if drift and not plan:  # a plan that waits says it itself
         yield Notice("warn", "The cluster is not what was deployed", tuple(map(str, drift)))
     check: Json = status.get("last_check") or {}
     if check.get("outcome") == "failed":
