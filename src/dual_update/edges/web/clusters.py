@@ -87,7 +87,7 @@ def mount(app: FastAPI) -> None:
 
 
 def lead(app: FastAPI, settings: Settings) -> None:
-    """Tell the application where its cluster lies, and so its fleet; where there is one its page is linked."""
+    """Tell the application where its cluster lies, and with it its fleet, whose page is then linked."""
     from dual_update.adapters.fleet_config import find
 
     app.state.cluster_settings = settings
