@@ -4,7 +4,9 @@ units run an update under all of their hardening. runner/uninstall takes it all 
 The tests share one host and go in the order in which they stand: the one that uninstalls comes last."""
 
 import hashlib
+import json
 import re
+import subprocess
 import tarfile
 from collections.abc import Iterator
 from io import BytesIO
@@ -36,7 +38,10 @@ def bare_host(engine: None, broom: Broom, places: Path) -> Iterator[Host]:
 
 @pytest.fixture(scope="module")
 def host(bare_host: Host) -> Host:
-    """The host after its first installation; what that said is in /srv/first-install."""
+    """The host after its first installation; what that said is in /srv/first-install. Its timer never fires:
+    a look in the middle of a test would be one too many."""
+    never = "[Timer]\nOnBootSec=\nOnCalendar=2099-01-01\n"
+    bare_host.write("/etc/systemd/system/orchestrator-update.timer.d/never.conf", never)
     said = bare_host.run("/source/runner/install", seconds=400)
     bare_host.write("/srv/first-install", said)
     return bare_host
@@ -260,8 +265,19 @@ awk '{ n += index($0, ENVIRON["ACTIONS_RUNNER_INPUT_TOKEN"]) } END { print n + 0
 [ "$ACTIONS_RUNNER_INPUT_TOKEN" = WRONG ] && { echo "bad token $ACTIONS_RUNNER_INPUT_TOKEN" >&2; exit 1; }
 printf '%s' "$ACTIONS_RUNNER_INPUT_TOKEN" | sha256sum | cut -d' ' -f1 >.runner
 """
-REGISTER = "/source/runner/install --runner-archive /source/runner.tar.gz"
-RUN_SH = '#!/bin/sh\nid -un >running\nprintf %s "$DUAL_UPDATE_STATE_DIR" >>running\nexec sleep 600\n'
+RUNNER = "/srv/dual-update/actions-runner"
+RUN_SH = """\
+#!/bin/sh
+# And for its run.sh: takes one job, hands a stop on to it as a cancel, and waits for it.
+id -un >running
+printf %s "$DUAL_UPDATE_STATE_DIR" >>running
+[ -e job ] || exec sleep 600
+mv job begun
+sh ./begun &
+trap 'kill -INT $!; wait; exit 0' TERM
+wait
+exec sleep 600
+"""
 
 
 def archive() -> bytes:
@@ -275,19 +291,24 @@ def archive() -> bytes:
     return made.getvalue()
 
 
-def test_a_runner_is_registered_without_showing_its_token(host: Host, places: Path) -> None:
+def register(host: Host, places: Path, token: str = TOKEN) -> subprocess.CompletedProcess[str]:
     (places / "source" / "runner.tar.gz").write_bytes(archive())
     host.run("git init -q -b main /srv/dual-update/deployed", user=USER)
-    install = f"{REGISTER} --url https://github.com/o/r --token-file - --checkout /srv/dual-update/deployed"
-    wrong = host.try_run(install, stdin="WRONG\n")
+    flags = "--url https://github.com/o/r --token-file - --checkout /srv/dual-update/deployed"
+    install = f"/source/runner/install --runner-archive /source/runner.tar.gz {flags}"
+    return host.try_run(install, stdin=f"{token}\n")
+
+
+def test_a_runner_is_registered_without_showing_its_token(host: Host, places: Path) -> None:
+    wrong = register(host, places, "WRONG")
     assert wrong.returncode == 1
     assert "could not be registered" in wrong.stderr
     assert "WRONG" not in wrong.stdout + wrong.stderr
     assert host.run("grep -rl WRONG /tmp /srv/dual-update 2>/dev/null | grep -v config.sh || true") == ""
 
-    said = host.run(install, stdin=TOKEN + "\n")
-    assert TOKEN not in said
-    folder = "/srv/dual-update/actions-runner"
+    done = register(host, places)
+    assert (done.returncode, TOKEN in done.stdout + done.stderr) == (0, False)
+    folder = RUNNER
     given = host.run(f"cat {folder}/given").splitlines()
     assert "--unattended" in given[0]
     assert "--url https://github.com/o/r" in given[0]
@@ -300,13 +321,47 @@ def test_a_runner_is_registered_without_showing_its_token(host: Host, places: Pa
     assert host.run("systemctl is-active dual-update-runner.service") == "active"
     done = host.try_run("systemd-analyze verify dual-update-runner.service")
     assert (done.returncode, done.stdout + done.stderr) == (0, "")
-    assert "already registered" in host.run(install, stdin="another\n")
+    assert "already registered" in register(host, places, "another").stdout
+
+
+def test_a_deploy_job_outlives_its_runner(host: Host, places: Path, shop: Shop, world: World) -> None:
+    """Killed, the runner leaves the deploy to its worker. Stopped, it cancels, and the worker goes back."""
+    one = shop.images.push("web:1", "web 1").ref
+    two, three = (shop.images.push(f"web:{n}", f"web {n}", flavour="slow", seconds=8).ref for n in (2, 3))
+    register(host, places)
+    shop.push(one)
+    shop.deploy()
+
+    def ended() -> list[str]:
+        runs = json.loads(host.run(f"cd {shop.checkout} && dual-update history --format json", user=USER))[
+            "runs"
+        ]
+        return [run["outcome"] for run in runs]
+
+    def job(image: str) -> None:
+        shop.push(image)
+        order = f"cd {shop.checkout} && exec dual-update apply --auto --worker\n"
+        host.write(f"{RUNNER}/job", order, owner=f"{USER}:{USER}")
+        host.run("systemctl restart dual-update-runner.service")
+        eventually(lambda: image in {c.image for c in shop.cluster.containers()}, within_seconds=60)
+
+    job(two)
+    host.run("systemctl kill --kill-who main --signal KILL dual-update-runner.service")
+    eventually(lambda: ended()[0] == "succeeded" and len(ended()) == 2, within_seconds=60)
+    assert world.http_get(shop.port, within_seconds=5).body == "web 2"
+
+    job(three)
+    host.run("systemctl stop dual-update-runner.service")
+    eventually(lambda: ended()[0] == "rolled_back", within_seconds=60)
+    assert world.http_get(shop.port, within_seconds=10).body == "web 2"
+    host.run("systemctl start dual-update-runner.service")
 
 
 # --- and back -------------------------------------------------------------------------------------
 
 
-def test_uninstalling_takes_everything_back_and_keeps_the_state(host: Host, engine: None) -> None:
+def test_uninstalling_takes_everything_back_and_keeps_the_state(host: Host, places: Path) -> None:
+    register(host, places)
     host.run("touch /var/lib/dual-update/kept")
     said = host.run("/source/runner/uninstall --token-file -", stdin="REMOVAL\n")
     assert "taking it off GitHub" in said
