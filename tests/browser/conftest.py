@@ -17,7 +17,7 @@ from dual_update.adapters.store import SqliteStore
 from dual_update.edges.web.app import create_app
 from dual_update.edges.web.auth import WebSettings
 from tests.conftest import missing
-from tests.edges.web.pages_world import TOKEN, PagesService
+from tests.edges.web.pages_world import TOKEN, PagesService, fleet
 from tests.integration.conftest import broom, images, registry, world
 from tests.integration.world import free_port
 
@@ -114,6 +114,8 @@ def service(tmp_path: Path) -> Iterator[PagesService]:
 def site(service: PagesService) -> Iterator[str]:
     """Its address."""
     app = create_app(service, WebSettings(api_token=TOKEN))  # type: ignore[arg-type]
+    app.state.has_fleet_page = True
+    app.state.fleet.answer, app.state.fleet.at = fleet(), float("inf")
     with served(app) as address:
         yield address
 

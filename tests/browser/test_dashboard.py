@@ -16,7 +16,19 @@ from tests.integration.world import free_port
 
 Browse = Callable[..., BrowserContext]
 
-PATHS = ("/", "/history", "/figures", "/apply", "/rollback", "/pause", "/check", "/run", "/live", "/nothing")
+PATHS = (
+    "/",
+    "/history",
+    "/figures",
+    "/apply",
+    "/rollback",
+    "/pause",
+    "/check",
+    "/clusters",
+    "/run",
+    "/live",
+    "/nothing",
+)
 LOOKS = {
     "desktop, light": {"viewport": DESKTOP, "color_scheme": "light"},
     "phone, dark": {"viewport": PHONE, "color_scheme": "dark"},

@@ -320,6 +320,45 @@ class PagesService:
         return {"id": "b" * 12, "run": None}
 
 
+def fleet() -> Json:
+    """What `GET /api/clusters` answers in the middle of a roll-out."""
+
+    def cluster(name: str, stage: int, health: str, commit: int, **fields: Any) -> Json:
+        return {
+            "name": name,
+            "stage": stage,
+            "reachable": health != "unknown",
+            "version": COMMITS[commit] if health != "unknown" else None,
+            "drift": [],
+            "health": health,
+            "detail": None,
+            "under_way": False,
+            "last_run": {"outcome": "succeeded", "started_at": ago(minutes=7)},
+            **fields,
+        }
+
+    return {
+        "clusters": [
+            cluster("staging", 0, "well", 0),
+            cluster("production-eu", 1, "well", 1, under_way=True),
+            cluster("production-us", 1, "not well", 1, detail="web: unhealthy since 20 s"),
+            cluster(
+                "production-asia", 2, "unknown", 1, detail="It does not answer.", last_run=None, drift=None
+            ),
+        ],
+        "versions": sorted(COMMITS[:2]),
+        "rollout": {
+            "state": "under_way",
+            "target": COMMITS[0],
+            "reason": None,
+            "stages": [
+                {"stage": number, "name": name}
+                for number, name in enumerate(("canary", "first half", "rest"))
+            ],
+        },
+    }
+
+
 UNDER_WAY: Mapping[str, Any] = {
     "id": "a" * 12,
     "kind": "apply",
