@@ -2,6 +2,7 @@
 
 import io
 import os
+import re
 import secrets
 import signal
 import stat
@@ -594,7 +595,7 @@ def _container(facts: Mapping[str, Any], named: frozenset[str]) -> Container:
         anonymous_volumes=nameless,
         aliases={
             str(network): tuple(
-                sorted({str(one) for one in (its or {}).get("Aliases") or ()} - {str(facts["Id"])[:12]})
+                sorted({str(one) for one in (its or {}).get("Aliases") or () if not _SHORT_ID.fullmatch(one)})
             )
             for network, its in ((facts.get("NetworkSettings") or {}).get("Networks") or {}).items()
         },
@@ -603,6 +604,11 @@ def _container(facts: Mapping[str, Any], named: frozenset[str]) -> Container:
             for one in facts.get("Mounts") or ()
         },
     )
+
+
+_SHORT_ID = re.compile(r"[0-9a-f]{12}")
+"""A name on a network that nobody asked for: the engine adds a container's id, and Watchtower hands on the
+ids of earlier containers. Compose does not, so none of them may count as lost."""
 
 
 def _last_words(facts: Mapping[str, Any]) -> str:
