@@ -159,7 +159,7 @@ def test_a_killed_service_loses_no_run(cluster: Cluster, images: Images, state: 
 def test_a_killed_deployment_is_settled(cluster: Cluster, images: Images, state: Path) -> None:
     """Service and deployment die at once, as when the host does: the next service puts things right first."""
     slow = compose(images, "web:2")
-    cluster.commit({"compose.yml": slow, ".github/dual-update.yml": DRIVEN.replace("0.5", "15")}, "two")
+    cluster.commit({"compose.yml": slow, ".github/dual-update.yml": DRIVEN.replace("0.5", "8")}, "two")
     before = cluster.container("web").image_id
     with serving(cluster, state) as first:
         eventually(first.quiet, within_seconds=30)

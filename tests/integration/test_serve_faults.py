@@ -14,6 +14,7 @@ from types import ModuleType
 
 import pytest
 
+from tests.conftest import missing
 from tests.integration.served import Served, serving
 from tests.integration.test_serve import DRIVEN, compose, deployed, runs_new
 from tests.integration.world import Cluster, Images, World, eventually, run
@@ -68,7 +69,7 @@ def _pump(source: socket.socket, target: socket.socket) -> None:
 @pytest.fixture
 def passage(tmp_path: Path) -> Iterator[Passage]:
     if not Path(ENGINE).is_socket():
-        pytest.skip("the engine has no local socket")
+        missing(f"the engine has no socket at {ENGINE}")
     made = Passage(tmp_path / "engine.sock")
     made.open()
     yield made
@@ -140,7 +141,7 @@ def test_a_full_disk(cluster: Cluster, images: Images, state: Path, world: World
         ["mount", "-t", "tmpfs", "-o", "size=64m", "tmpfs", str(small)], capture_output=True, check=False
     )
     if done.returncode != 0:
-        pytest.skip("nothing can be mounted here")
+        missing("nothing can be mounted here: run the tests as root")
     try:
         shutil.copytree(state, small / "state", symlinks=True)
         before = cluster.container("web").image_id

@@ -1,11 +1,14 @@
 """The service's turns, with a clock that is set by hand."""
 
+import json
+import sqlite3
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from dual_update.adapters.store_schema import MIGRATIONS
 from dual_update.core.errors import NotNow, UsageError, WorldError
 from dual_update.core.job import Ending
 from dual_update.usecases.checking import Checked
@@ -308,3 +311,24 @@ def test_a_history_that_cannot_be_read_stops_neither_looks_nor_status(stage: Sta
     assert "damaged" in status["last_check"]["sentence"]
     with pytest.raises(WorldError):
         service.history()
+
+
+def test_an_older_memory_is_taken_over(stage: Stage) -> None:
+    """A database of the first version, with a run in it: the service goes on from there."""
+    stage.folder.mkdir(parents=True)
+    database = sqlite3.connect(stage.folder / "state.sqlite3")
+    for statement in MIGRATIONS[0]:
+        database.execute(statement)
+    record = {"run": "r-1", "kind": "apply", "cluster": CLUSTER, "from": None, "to": "b" * 40}
+    record |= {"outcome": "succeeded", "reason": None}
+    record |= {"started_at": "2026-01-01T00:00:00Z", "update_type": "none", "strategy": "none"}
+    line = ("r-1", CLUSTER, "succeeded", json.dumps(record))
+    database.execute("INSERT INTO runs (run, cluster, outcome, record) VALUES (?, ?, ?, ?)", line)
+    database.execute("PRAGMA user_version = 1")
+    database.commit()
+    database.close()
+    service = pending(stage)
+    assert [one["run"] for one in service.history()["runs"]] == ["r-1"]
+    assert service.run("r-1")["outcome"] == "succeeded"
+    assert service.status()["last_check"]["outcome"] == "ok"
+    assert list(stage.folder.glob("state.sqlite3.schema-1*")), "a copy of what it was lies beside it"
