@@ -1,15 +1,21 @@
 """The API of a cluster far away: late, lost, lying, refusing. A service in memory answers as the real one."""
 
 import json
+import socket
 import ssl
 import threading
 import time
 from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+from ipaddress import IPv4Address
 from pathlib import Path
 from typing import Any
 
 import httpx
 import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
 
 from dual_update.adapters.cluster_api import LARGEST_ANSWER, ClusterApi
 from dual_update.core.rollout import Start
@@ -256,20 +262,32 @@ def test_silence_ends_an_errand_without_a_refusal(service: FakeService) -> None:
     assert (word.is_reachable, word.refusal) == (False, "")
 
 
+def self_signed(folder: Path) -> Path:
+    """A file with a key and a certificate for 127.0.0.1 that nobody has signed but itself."""
+    key = ec.generate_private_key(ec.SECP256R1())
+    name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "localhost")])
+    now = datetime.now(UTC)
+    address = x509.SubjectAlternativeName([x509.IPAddress(IPv4Address("127.0.0.1"))])
+    certificate = (
+        x509.CertificateBuilder(name, name, key.public_key(), x509.random_serial_number())
+        .not_valid_before(now - timedelta(hours=1))
+        .not_valid_after(now + timedelta(hours=1))
+        .add_extension(address, critical=False)
+        .sign(key, hashes.SHA256())
+    )
+    path = folder / "server.pem"
+    encoding = serialization.Encoding.PEM
+    path.write_bytes(
+        key.private_bytes(encoding, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
+        + certificate.public_bytes(encoding)
+    )
+    return path
+
+
 def test_a_certificate_of_a_stranger_is_not_trusted(tmp_path: Path) -> None:
     """A real handshake: the client never gets to send its token."""
-    import subprocess
-
-    key, certificate = tmp_path / "key.pem", tmp_path / "cert.pem"
-    subprocess.run(
-        ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-keyout", key, "-out", certificate,
-         "-days", "1", "-subj", "/CN=localhost", "-addext", "subjectAltName=IP:127.0.0.1"],
-        check=True, capture_output=True,
-    )  # fmt: skip
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    context.load_cert_chain(certificate, key)
-    import socket
-
+    context.load_cert_chain(self_signed(tmp_path))
     heard: list[bytes] = []
     listener = socket.create_server(("127.0.0.1", 0))
 

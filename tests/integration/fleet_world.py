@@ -239,7 +239,7 @@ def witness(fleet: Fleet) -> Iterator[list[tuple[str, str, str]]]:
                     continue
                 if int(parent.body) > int(lib.body):
                     seen.append((one.name, parent.body, lib.body))
-            time.sleep(0.1)
+            time.sleep(0.4)  # each answer starts processes, and the machine has other things to do
 
     thread = threading.Thread(target=watch, daemon=True)
     thread.start()
