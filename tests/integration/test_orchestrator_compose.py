@@ -1,10 +1,12 @@
 """orchestrator/: a newcomer's path from that folder alone, on a real engine, with these sources' image."""
 
 import json
+import os
 import re
 import shutil
 import stat
 import subprocess
+import tempfile
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -14,10 +16,12 @@ import httpx
 import pytest
 
 from dual_update.adapters.environment import NAMES
-from tests.integration.action_image import action_image
+from tests.integration.action_image import action_image, docker, has_image
 from tests.integration.world import LABEL, SESSION, Cluster, World, eventually, run
 
+STANDIN = Path(__file__).parents[1] / "standins" / "watchtower.py"
 FOLDER = Path(__file__).parents[2] / "orchestrator"
+QUIET = "kind=check code=0 what=nothing to do"
 FAST = "health: {settle_seconds: 1, deadline_seconds: 8}\n"
 
 CONTRACT = {
@@ -209,6 +213,38 @@ def test_secrets_are_not_for_git(folder: Path, tmp_path: Path) -> None:
 # --- on a real engine
 
 
+SERVE = """
+import os, sys
+from http.server import ThreadingHTTPServer
+import docker
+sys.path.insert(0, "/standin")
+import watchtower
+token = open(os.environ["WATCHTOWER_HTTP_API_TOKEN"]).read().strip()
+one = watchtower.WatchtowerStandIn(
+    docker.from_env(), token=token, scope=os.environ["WATCHTOWER_SCOPE"],
+    needs_label=os.environ["WATCHTOWER_LABEL_ENABLE"] == "true", stop_seconds=2,
+)
+ThreadingHTTPServer(("0.0.0.0", 8080), watchtower._handler(one)).serve_forever()
+"""
+
+
+def watchtower_image() -> str:
+    """The stand-in as an image that reads the settings of docker-compose.yml; or the true one, if named."""
+    if true := os.environ.get("DUAL_UPDATE_WATCHTOWER_IMAGE"):
+        return true
+    tag = f"dual-update-test-watchtower:{SESSION}"
+    if not has_image(tag):
+        with tempfile.TemporaryDirectory() as folder:
+            shutil.copy(STANDIN, folder)
+            (Path(folder) / "serve.py").write_text(SERVE)
+            (Path(folder) / "Dockerfile").write_text(
+                f"FROM {action_image()}\nCOPY watchtower.py serve.py /standin/\n"
+                'ENTRYPOINT ["/opt/dual-update/bin/python3", "/standin/serve.py"]\n'
+            )
+            docker("build", "--quiet", "--label", f"{LABEL}={SESSION}", "--tag", tag, folder, seconds=120)
+    return tag
+
+
 class Orchestrator:
     """The folder brought up under names of this test's own, beside whatever else runs on the engine."""
 
@@ -223,15 +259,19 @@ class Orchestrator:
         self.setting("LISTEN_PORT", str(self.port))
         self.setting("STATE_DIR", str(self.state))
         self.setting("DUAL_UPDATE_IMAGE", action_image())
-        self.setting("WATCHTOWER_URL", "")
-        self.setting("WATCHTOWER_TOKEN_FILE", "")
+        watchtower_port = world.free_port()
+        self.setting("WATCHTOWER_IMAGE", watchtower_image())
+        self.setting("WATCHTOWER_PORT", str(watchtower_port))
+        self.setting("WATCHTOWER_URL", f"http://127.0.0.1:{watchtower_port}")
+        self.watchtower = f"watchtower_orchestrator-{SESSION}-{self.port}"
         override = {
             "services": {
                 "update_orchestrator": {
                     "container_name": self.name,
                     "labels": {LABEL: SESSION},
                     "healthcheck": {"interval": "2s", "start_period": "2s"},
-                }
+                },
+                "watchtower_orchestrator": {"container_name": self.watchtower, "labels": {LABEL: SESSION}},
             }
         }
         (folder / "override.yml").write_text(json.dumps(override))
@@ -246,7 +286,7 @@ class Orchestrator:
         return run("docker", "compose", "-p", self.project, *files, *words, cwd=self.folder, timeout=180)
 
     def up(self) -> None:
-        self.compose("up", "--detach", "update_orchestrator")
+        self.compose("up", "--detach")
 
     def down(self) -> None:
         self.compose("down", "--timeout", "5")
@@ -279,12 +319,18 @@ class Orchestrator:
         return done.stdout + done.stderr
 
 
+LABELS = (
+    "    labels:\n      com.centurylinklabs.watchtower.enable: 'true'\n"
+    "      com.centurylinklabs.watchtower.scope: dual-update\n"
+)
+
+
 @pytest.fixture
 def orchestrator(folder: Path, world: World) -> Iterator[tuple[Orchestrator, Cluster]]:
     world.images.push("web:1", "one")
     cluster = world.repo(
         {
-            "compose.yml": f"services:\n  web:\n    image: {world.images.ref('web:1')}\n    init: true\n",
+            "compose.yml": f"services:\n  web:\n    image: {world.images.ref('web:1')}\n{LABELS}",
             ".github/dual-update.yml": FAST + "driver: service\n",
         }
     )
@@ -343,10 +389,26 @@ def test_a_newcomers_path(orchestrator: tuple[Orchestrator, Cluster], world: Wor
     assert any(line.startswith(f"info     asked  job={job} kind=apply") for line in words), log
     assert any(f"job={job}" in line and "pull" in line for line in words), "its steps are told as they go"
 
-    # The container dies in the middle of a job, with every process in it; the next one settles it.
+    # New content under the same tag goes through Watchtower, with the token that both have in a file.
+    eventually(lambda: one.logs().rpartition("listening")[2].count(QUIET), within_seconds=60, what=one.logs())
+    pushed = world.images.push("web:1", "another one")
+    job = apply_pending(one, cluster.head)
+    eventually(lambda: ended(one, job), within_seconds=90, what=one.logs())
+    report = ended(one, job)
+    assert report is not None
+    assert (report["outcome"], report["strategy"]) == ("succeeded", "watchtower"), report
+    assert "poke" in {step["op"] for step in report["journal"]}, report["journal"]
+    assert cluster.container("web").image_id == pushed.id
+
+    _a_rough_end(one, cluster, world)
+
+
+def _a_rough_end(one: Orchestrator, cluster: Cluster, world: World) -> None:
+    """The container dies in the middle of a job, with every process in it; the next one settles it."""
     good = cluster.container("web").image_id
-    quiet = "kind=check code=0 what=nothing to do"
-    eventually(lambda: one.logs().rpartition("listening")[2].count(quiet), within_seconds=60, what=one.logs())
+    eventually(
+        lambda: one.logs().rpartition("kind=apply code=0")[2].count(QUIET), within_seconds=60, what=one.logs()
+    )
     world.images.push("web:2", "two", flavour="slow")
     text = (cluster.directory / "compose.yml").read_text().replace("web:1", "web:2")
     cluster.commit({"compose.yml": text})
@@ -362,7 +424,7 @@ def test_a_newcomers_path(orchestrator: tuple[Orchestrator, Cluster], world: Wor
     eventually(one.answers, within_seconds=60, what="it is back")
     runs = lambda: one.ask("GET", "/api/history").json()["runs"]  # noqa: E731
     eventually(lambda: runs()[0]["outcome"] is not None, within_seconds=90, what=one.logs())
-    assert runs()[0]["outcome"] in {"rolled_back", "succeeded"}
+    assert runs()[0]["outcome"] in {"rolled_back", "succeeded"}, runs()[0]
     container = cluster.container("web")
     assert container.state == "running"
     assert (container.image_id == good) == (runs()[0]["outcome"] == "rolled_back")
