@@ -14,7 +14,7 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
-from tests.integration.action_image import base_image, docker, has_image
+from tests.integration.action_image import base_image, checked, docker, has_image
 from tests.integration.world import LABEL, PREFIX, SESSION
 
 HOST = "dual-update-test-host"
@@ -50,11 +50,17 @@ def host_image(folder: Path) -> str:
     return tag
 
 
-def cgroup_mount() -> str:
-    """Where systemd keeps its processes apart: its own hierarchy, or the only one."""
-    old = Path("/sys/fs/cgroup/systemd")
-    place = old if old.is_dir() else Path("/sys/fs/cgroup")
-    return f"{place}:{place}:rw"
+def control_groups() -> list[str]:
+    """Options that give systemd a place to keep its processes apart: below its own container, in either way
+    the kernel offers (one tree for all, or one for each purpose, of which one is systemd's)."""
+    root = Path("/sys/fs/cgroup")
+    if (root / "cgroup.controllers").exists():
+        return ["--cgroupns", "host", "--volume", f"{root}:{root}:rw"]
+    own = root / "systemd"
+    if not own.is_dir():
+        checked("mkdir", "-p", str(own))
+        checked("mount", "-t", "cgroup", "-o", "none,name=systemd", "systemd", str(own))
+    return ["--cgroupns", "private", "--volume", f"{own}:{own}:rw"]
 
 
 class Host:
@@ -79,7 +85,7 @@ class Host:
         if has_engine:
             options += ["--volume", f"{SOCKET}:{SOCKET}"]
         if has_systemd:
-            options += ["--cap-add", "SYS_ADMIN", "--cgroupns", "private", "--volume", cgroup_mount()]
+            options += ["--cap-add", "SYS_ADMIN", *control_groups()]
             options += ["--security-opt", "seccomp=unconfined", "--security-opt", "apparmor=unconfined"]
         command = ["/lib/systemd/systemd", "--unit=basic.target"] if has_systemd else ["sleep", "3600"]
         docker("run", *options, image, *command)
