@@ -61,3 +61,25 @@ def test_what_is_given_up_is_said_once_and_stays_in_the_status(store: SqliteStor
     again.round()
     assert again.to_json()["dead"] == 1
     assert len(said) == 1, "a restart does not say it again"
+
+
+def test_an_update_that_waits_is_told_once(store: SqliteStore) -> None:
+    addresses = Addresses("a")
+    links = notify.links_of("http://localhost:8090", "https://github.com", "acme/shop")
+    now = Time()
+    postman = Postman(Courier(store.outbox, addresses, links=links, now=now), store, lambda *_, **__: None)
+    for why in ("A person must agree.", "Paused: holiday."):
+        postman.waits("shop", "f1", "image_only", "c" * 40, why)
+    waiting = store.outbox.take(["a"], 0, now())
+    assert waiting is not None
+    assert waiting.content["title"] == "shop: an update waits"
+    assert waiting.content["body"].splitlines() == [
+        f"{'c' * 12}, image only",
+        "A person must agree.",
+        "http://localhost:8090/",
+        f"https://github.com/acme/shop/commit/{'c' * 40}",
+    ]
+    postman.round()
+    postman.waits("shop", "f2", "structural", "d" * 40, "A person must agree.")
+    postman.round()
+    assert [title for _, title in addresses.got] == ["shop: an update waits"] * 2

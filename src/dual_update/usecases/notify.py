@@ -82,6 +82,11 @@ class Courier:
         self.tell(f"run:{record['run']}", message)
         return True
 
+    def waits(self, cluster: str, fingerprint: str, update_type: str, commit: str, why: str) -> None:
+        """A message about an update that waits for a person: once for what is wanted, by its fingerprint."""
+        links = self.links({"run": "", "from": None, "to": commit})
+        self.tell(f"waits:{cluster}:{fingerprint}", about_waiting(cluster, update_type, commit, why, links))
+
     def tell(self, name: str, message: Message) -> None:
         """A message under a name. Whoever tells it again by the same name tells nothing new."""
         clean = Message(self._clean(message.title, 200), self._clean(message.body, 4000), message.kind)
@@ -137,11 +142,22 @@ def about_run(record: Json, links: Iterable[str] = ()) -> Message | None:
     return Message(f"{record['cluster']}: {words}", "\n".join(lines), kind)
 
 
+def about_waiting(
+    cluster: str, update_type: str, commit: str, why: str, links: Iterable[str] = ()
+) -> Message:
+    """An update that nobody has approved yet."""
+    kind = update_type.replace("_", " ")
+    return Message(
+        f"{cluster}: an update waits", "\n".join([f"{_commit(commit)}, {kind}", why, *links]), "info"
+    )
+
+
 def links_of(dashboard: str, server: str, repository: str) -> Callable[[Json], Sequence[str]]:
     """Where more is told of a run: its page, and what changed on GitHub, as far as either is known."""
 
     def links(record: Json) -> Sequence[str]:
-        found = [f"{dashboard}/runs/{record['run']}"] if dashboard else []
+        page = f"/runs/{record['run']}" if record["run"] else "/"
+        found = [f"{dashboard}{page}"] if dashboard else []
         before, after = record.get("from"), record.get("to")
         if repository and before and after and before != after:
             found.append(f"{server}/{repository}/compare/{before}...{after}")

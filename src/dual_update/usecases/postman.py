@@ -37,6 +37,11 @@ class Postman:
     def start(self) -> None:
         self._thread.start()
 
+    def waits(self, cluster: str, fingerprint: str, update_type: str, commit: str, why: str) -> None:
+        """Write down that an update waits for a person. Raises WorldError when the disk is full."""
+        self._courier.waits(cluster, fingerprint, update_type, commit, why)
+        self._rung.set()
+
     def ring(self) -> None:
         """A run has ended."""
         self._rung.set()
