@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from dual_update.core.cluster import EngineInfo, Observed
+from dual_update.core.config import Config
 from dual_update.core.decision import Sides, decide
 from dual_update.core.model import Rendered
 from dual_update.core.strategies import Situation
@@ -83,7 +84,9 @@ def faults(
     after = Rendered("shop", {"web": {"image": "web:1", **(web or {})}}, files=("compose.yml",))
     decision = decide(Sides("shop", Rendered("shop"), after, None, "b" * 40), [])
     situation = Situation(decision, Rendered("shop"), after, Observed("shop"), None)
-    site = SimpleNamespace(engine=here, disk=here, sockets=here, checkout=here, repository=here)
+    site = SimpleNamespace(
+        engine=here, disk=here, sockets=here, checkout=here, repository=here, config=Config(), shell=None
+    )
     scene = Scene(site, situation, info, around, "/state")  # type: ignore[arg-type]
     return [sentence for check in CHECKS for sentence in check(scene)]
 
