@@ -20,6 +20,7 @@ from dual_update.usecases.looking import Look
 from tests.fake_github.repository import Repository
 from tests.fake_github.server import FakeGitHub
 from tests.usecases.service_world import CLUSTER, looked
+from tests.usecases.two_repositories import PATH, two
 
 NAME = "its-DeFine/shop"
 QUICK = Patience(pause_seconds=0.01, between_reads_seconds=0, between_writes_seconds=0, reads=1, tries=1)
@@ -160,3 +161,20 @@ def test_windows(desk: Desk) -> None:
 def test_a_pause_is_seen(desk: Desk) -> None:
     desk.store.notes.pause(CLUSTER, "a freeze", "Ada")
     assert desk.judge(looked(), auto=True).permission.why == "Paused: a freeze"
+
+
+def test_submodules_that_moved_on_are_offered(tmp_path: Path) -> None:
+    with FakeGitHub(tmp_path / "two") as server:
+        both = two(server)
+        newest = both.app.put("main", {"a": "1"})
+        tip = both.parent.branch_commit("main")
+        assert tip
+
+        def opened(name: str) -> Any:
+            return both.child if name == both.child.repository else None
+
+        assert checking.offer_upstream(both.parent, opened, tip, "main") == ()
+        assert [one["title"] for one in both.shop.pulls.values()] == [f"Move {PATH} to {newest[:12]}"]
+        assert checking.offer_upstream(both.parent, lambda _: None, tip, "main") == ()
+    away = PyGithubRepository("http://127.0.0.1:1", NAME, "a-token", patience=QUICK)
+    assert checking.offer_upstream(away, opened, tip, "main"), "GitHub is away: a warning"

@@ -5,7 +5,7 @@ import os
 import signal
 import socket
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -99,6 +99,7 @@ def make_service(settings: Settings, told: "Environment", url: str = "") -> "Ser
         return program(JOB_COMMAND, *_flags(settings), str(job))
 
     state = state_directory(settings)
+    github = _GitHub(settings, told)
     world = World(
         open_site=lambda ref: open_site(settings, ref, lambda _: None),
         memory=SqliteStore(state),
@@ -107,35 +108,46 @@ def make_service(settings: Settings, told: "Environment", url: str = "") -> "Ser
         hands=TalkingJobs(state, command, log),
         wall=SystemWall(),
         zone=ZoneInfo,
-        connect=_connector(settings, told),
+        connect=github.connect,
+        opened=github.opened,
         log=log,
         courier=open_courier(SqliteStore(state), MESSAGE_SECONDS, url, told.webhook_url),
     )
     return Service(world, Policy(told.check_interval_seconds, told.is_auto_approved, url))
 
 
-def _connector(settings: Settings, told: "Environment") -> "Callable[[], Forge | None]":
-    """GitHub, when a token is there: asked late and once, since the checkout may not be there yet."""
-    found: list[Forge] = []
+class _GitHub:
+    """Repositories on GitHub, when a token is there: asked late and once, since the checkout may not be here
+    yet when the service starts."""
 
-    def connect() -> "Forge | None":
-        if not told.github_token:
+    def __init__(self, settings: Settings, told: "Environment") -> None:
+        self._settings = settings
+        self._told = told
+        self._found: dict[str, Forge] = {}
+
+    def connect(self) -> "Forge | None":
+        """The cluster's own repository: GITHUB_REPOSITORY, else where the checkout came from."""
+        if not self._told.github_token:
             return None
-        if not found:
-            from dual_update.adapters.git import GitRepository
+        return self.opened(self._told.github_repository or self._origin())
+
+    def opened(self, name: str) -> "Forge | None":
+        """A repository OWNER/NAME."""
+        if not self._told.github_token or not name:
+            return None
+        if name not in self._found:
             from dual_update.adapters.github import PyGithubRepository
-            from dual_update.core.submodule import owner_and_name
 
-            with GitRepository(settings.repo) as repository:
-                url = repository.try_git("remote", "get-url", "origin").out.strip()
-            name = told.github_repository or owner_and_name(url)
-            if not name:
-                return None
             api = os.environ.get("GITHUB_API_URL", "https://api.github.com")
-            found.append(PyGithubRepository(api, name, told.github_token))
-        return found[0]
+            self._found[name] = PyGithubRepository(api, name, self._told.github_token)
+        return self._found[name]
 
-    return connect
+    def _origin(self) -> str:
+        from dual_update.adapters.git import GitRepository
+        from dual_update.core.submodule import owner_and_name
+
+        with GitRepository(self._settings.repo) as repository:
+            return owner_and_name(repository.try_git("remote", "get-url", "origin").out.strip())
 
 
 def log(event: str, *, level: str = "info", **fields: object) -> None:
@@ -172,6 +184,10 @@ def _listen(service: "Service", web: "WebSettings", settings: Settings) -> int:
 
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, leave)
+    try:
+        service.changes()  # an older database is migrated now, while nobody waits for an answer
+    except DualUpdateError as error:
+        log("the history cannot be read", level="error", what=error.message)
     service.start()
     log("listening", host=web.host, port=web.port)
     try:

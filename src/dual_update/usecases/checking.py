@@ -14,20 +14,27 @@ from dual_update.usecases.looking import Look, look
 from dual_update.usecases.memory_ports import Notes
 from dual_update.usecases.service_ports import Forge
 from dual_update.usecases.site import Site
+from dual_update.usecases.submodules import submodules_of
+from dual_update.usecases.upstream import follow_upstream
 
 AGREED = "/dual-update apply "
 """What a person with a say in the repository writes on the issue to approve it, with the fingerprint."""
 
 
+ANY_HOST = "github.com"
+
+
 @dataclass(frozen=True)
 class Surroundings:
-    """What a check looks at beside the cluster. Without `forge` GitHub is neither asked nor told."""
+    """What a check looks at beside the cluster. Without `forge` GitHub is neither asked nor told. `opened`
+    gives a submodule's repository by OWNER/NAME, or None where there is no way to it."""
 
     notes: Notes
     forge: Forge | None
     zone: Callable[[str], tzinfo]
     now: datetime
     is_auto_approved: bool = False
+    opened: Callable[[str], Forge | None] = lambda _: None
 
 
 @dataclass(frozen=True)
@@ -51,8 +58,26 @@ class Checked:
 
 
 def check(site: Site, commit: str, around: Surroundings, earlier: Checked | None = None) -> Checked:
-    """Look at the cluster and judge what is found."""
-    return judge(site, look(site, commit), around, earlier)
+    """Look at the cluster, judge what is found, and offer what its submodules have that it does not name."""
+    found = judge(site, look(site, commit), around, earlier)
+    if around.forge is None or not site.repository.tree(commit).read(".gitmodules"):
+        return found
+    warnings = offer_upstream(around.forge, around.opened, commit, site.config.deploy_branch)
+    return replace(found, warnings=(*found.warnings, *warnings))
+
+
+def offer_upstream(
+    forge: Forge, opened: Callable[[str], Forge | None], commit: str, branch: str
+) -> tuple[str, ...]:
+    """One pull request for each submodule that moved on. Returns what GitHub did not do."""
+    warnings: list[str] = []
+
+    def offer() -> None:
+        url = f"https://{ANY_HOST}/{forge.repository}"  # only its OWNER counts, for relative addresses
+        follow_upstream(forge, submodules_of(forge, commit, url, opened), branch)
+
+    quietly(offer, warnings.append)
+    return tuple(warnings)
 
 
 def judge(site: Site, found: Look, around: Surroundings, earlier: Checked | None = None) -> Checked:

@@ -58,7 +58,7 @@ class Policy:
 class World:
     """Everything that the service meets. `memory` is for its own threads, `reader` (of the same memory) for
     callers, so that none of them waits for a writer. `changes` gives another number once some other process
-    has written. `connect` gives GitHub, or None where it is not used."""
+    has written. `connect` gives GitHub, or None where it is not used; `opened` another repository there."""
 
     open_site: OpenSite
     memory: Memory
@@ -72,6 +72,7 @@ class World:
     check: Callable[[Site, str, Surroundings, Checked | None], Checked] = check
     observe: Callable[[Site], Observed] = observe
     courier: Courier | None = None
+    opened: Callable[[str], Forge | None] = lambda _: None
 
 
 class Service:
@@ -369,6 +370,13 @@ class Service:
         self._note_check("ok", wall.monotonic() - began, facts, f"{words}. {checked.permission.why}")
         if checked.permission.may_apply:
             self._apply_unasked(checked)
+        elif checked.permission.answer == "wait" and look.has_plan and self._postman:
+            postman, decision, why = self._postman, look.decision, checked.permission.why
+            self._quietly(
+                lambda: postman.waits(
+                    look.cluster, decision.fingerprint, decision.update_type, look.commit, why
+                )
+            )
         return replace(job, exit_code=0, sentence=words)
 
     def _check(self) -> Checked:
@@ -383,6 +391,7 @@ class Service:
                         self._world.zone,
                         self._world.wall.now(),
                         self._policy.is_auto_approved,
+                        self._world.opened,
                     )
                     self._checked = self._world.check(site, commit, around, self._checked)
                     self._looks += 1
