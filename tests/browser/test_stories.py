@@ -76,7 +76,7 @@ def pending(page: Page, url: str) -> None:
     )
 
 
-def test_see_a_pending_change_read_the_plan_apply_it_watch_it_run_see_it_healthy(
+def test_see_a_pending_change_read_the_plan_apply_it_watch_it_run_see_it_healthy_take_it_back(
     cluster: Cluster, images: Images, browse: Browse, complaints: list[str]
 ) -> None:
     before = cluster.container("web")
@@ -128,8 +128,15 @@ def test_see_a_pending_change_read_the_plan_apply_it_watch_it_run_see_it_healthy
         page.get_by_role("link", name="Figures").click()
         expect(page.get_by_text("2 of 2 succeeded")).to_be_visible()
         assert faults(page) == []
-    after = cluster.container("web")
-    assert (after.image, after.state, after.health) == (images.ref("web:2.1"), "running", "healthy")
+        after = cluster.container("web")
+        assert (after.image, after.state, after.health) == (images.ref("web:2.1"), "running", "healthy")
+
+        page.get_by_role("link", name="Now").click()
+        page.get_by_role("link", name="Roll back…").click()
+        expect(page.get_by_text("web returns from image")).to_be_visible()
+        page.get_by_role("button", name="Roll back").click()
+        expect(page.get_by_role("heading", level=1)).to_have_text("Taken back", timeout=60_000)
+        assert cluster.container("web").image_id == before.image_id
     assert complaints == []
 
 
