@@ -1,13 +1,15 @@
 """The service's settings: every variable of the contract, plain or in a file."""
 
 from pathlib import Path
+from typing import cast
 
 import pytest
 
 from dual_update.adapters.environment import NAMES, SECRET, Environment, environment
+from dual_update.adapters.git import GitRepository
 from dual_update.core.errors import UsageError
 from dual_update.edges.serve import with_environment
-from dual_update.wiring import Settings
+from dual_update.wiring import Settings, load_config
 
 TOKEN = "a-token-0123456789"
 GOOD = {
@@ -97,3 +99,14 @@ def test_the_environment_decides_over_the_config() -> None:
     assert there.repo == Path("/srv/shop")
     flag = with_environment(Settings(repo=Path("/elsewhere")), environment({"CLUSTER_PATH": "/srv/shop"}))
     assert flag.repo == Path("/elsewhere")
+
+
+def test_what_it_decides_is_what_holds(tmp_path: Path) -> None:
+    file = tmp_path / "dual-update.yml"
+    file.write_text("mode: dual\nscope: cluster\ndriver: service\n")
+    told = environment({"UPDATE_MODE": "watchtower_only", "WATCHTOWER_URL": "http://127.0.0.1:8080"})
+    settings = with_environment(Settings(config=file), told)
+    config = load_config(cast("GitRepository", None), settings, "")  # a file that was named needs no commit
+    assert (config.mode, config.scope, config.driver) == ("watchtower_only", "cluster", "service")
+    assert config.watchtower is not None
+    assert config.watchtower.url == "http://127.0.0.1:8080"

@@ -165,6 +165,23 @@ class Broken:
         raise self._error
 
 
+def test_a_stream_that_loses_the_history_says_so(web: Web) -> None:
+    web.stage.ran("r-1", None)
+    answers_left = [([], False), ([{"seq": 1}], False)]
+
+    class Losing:
+        def events(self, name: str, after: int = 0) -> Any:
+            if not answers_left:
+                raise WorldError("The disk is gone.")
+            return answers_left.pop(0)
+
+    web.app.state.service = Losing()
+    with web.client.stream("GET", "/api/runs/r-1/events") as stream:
+        text = "".join(stream.iter_text())
+    assert "event: step" in text
+    assert text.endswith('event: fault\ndata: {"detail": "The disk is gone."}\n\n')
+
+
 def test_a_broken_history_is_told_and_the_rest_goes_on(make_web: MakeWeb, tmp_path: Any) -> None:
     web = make_web()
     web.stage.reader.close()

@@ -1,4 +1,5 @@
-"""A run's progress as server-sent events: `step` for each line of its journal, then `end`."""
+"""A run's progress as server-sent events: `step` for each line of its journal, then `end`; `fault` where the
+history cannot be read any more."""
 
 import asyncio
 import json
@@ -10,6 +11,7 @@ from fastapi import Path as InPath
 from fastapi.concurrency import run_in_threadpool
 from starlette.responses import StreamingResponse
 
+from dual_update.core.errors import DualUpdateError
 from dual_update.edges.web.auth import Who, require_reader
 from dual_update.edges.web.problems import PROBLEMS, Problem
 from dual_update.usecases.service import Service
@@ -56,7 +58,11 @@ async def _stream(service: Service, name: str, after: int, listeners: set[object
     silent = 0.0
     try:
         while True:
-            steps, has_ended = await run_in_threadpool(service.events, name, after)
+            try:
+                steps, has_ended = await run_in_threadpool(service.events, name, after)
+            except DualUpdateError as error:  # the history cannot be read: whoever listens comes back later
+                yield f"event: fault\ndata: {json.dumps({'detail': ' '.join(str(error).split())})}\n\n"
+                return
             for step in steps:
                 after = step["seq"]
                 yield f"id: {after}\nevent: step\ndata: {json.dumps(step)}\n\n"

@@ -96,9 +96,8 @@ class Guard:
             self._admit(scope)
             await self._app(scope, _bounded(receive, _largest(path)), dressed)
         except Problem as problem:
-            if has_begun:
-                raise
-            await _answer(dressed, problem, scope)
+            if not has_begun:
+                await _answer(dressed, problem, scope)
         except Exception as error:
             self._log("bug", level="error", what=type(error).__name__, path=path)
             if not has_begun:
