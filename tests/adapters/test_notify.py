@@ -83,7 +83,7 @@ def test_hostile_words_arrive_as_they_are(receiver: Receiver) -> None:
     assert (got["message"], got["text"]) == (HOSTILE, f"t\n{HOSTILE}")
 
 
-@pytest.mark.parametrize("status", [400, 401, 404, 429, 500, 302])
+@pytest.mark.parametrize("status", [401, 500, 302])
 def test_an_answer_that_is_none_is_told_without_the_token(receiver: Receiver, status: int) -> None:
     receiver.status = status
     error = send(f"{receiver.url}/services/T000/B000/veryverysecret?token=alsosecret")

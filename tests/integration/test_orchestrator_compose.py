@@ -16,6 +16,7 @@ import httpx
 import pytest
 
 from dual_update.adapters.environment import NAMES
+from tests.adapters.test_notify import Receiver
 from tests.integration.action_image import action_image, docker, has_image
 from tests.integration.world import LABEL, SESSION, Cluster, World, eventually, run
 
@@ -326,7 +327,16 @@ LABELS = (
 
 
 @pytest.fixture
-def orchestrator(folder: Path, world: World) -> Iterator[tuple[Orchestrator, Cluster]]:
+def receiver() -> Iterator[Receiver]:
+    """Where the service tells how runs ended."""
+    one = Receiver()
+    yield one
+    one.server.shutdown()
+    one.server.server_close()
+
+
+@pytest.fixture
+def orchestrator(folder: Path, world: World, receiver: Receiver) -> Iterator[tuple[Orchestrator, Cluster]]:
     world.images.push("web:1", "one")
     cluster = world.repo(
         {
@@ -335,6 +345,7 @@ def orchestrator(folder: Path, world: World) -> Iterator[tuple[Orchestrator, Clu
         }
     )
     one = Orchestrator(folder, world, cluster)
+    one.setting("WEBHOOK_URL", f"{receiver.url}/hook")
     try:
         yield one, cluster
     finally:
@@ -358,7 +369,9 @@ def ended(one: Orchestrator, job: str) -> dict[str, Any] | None:
 
 @pytest.mark.engine
 @pytest.mark.timeout(900)
-def test_a_newcomers_path(orchestrator: tuple[Orchestrator, Cluster], world: World) -> None:
+def test_a_newcomers_path(
+    orchestrator: tuple[Orchestrator, Cluster], world: World, receiver: Receiver
+) -> None:
     """Up, healthy, a dashboard; a first deploy; a restart that loses nothing; a rough end that is settled."""
     one, cluster = orchestrator
     began = time.monotonic()
@@ -401,6 +414,12 @@ def test_a_newcomers_path(orchestrator: tuple[Orchestrator, Cluster], world: Wor
     assert cluster.container("web").image_id == pushed.id
 
     _a_rough_end(one, cluster, world)
+    last = {"rolled_back": "the update failed and was taken back", "succeeded": "updated"}
+    outcome = one.ask("GET", "/api/history").json()["runs"][0]["outcome"]
+    told = lambda: [got["title"].partition(": ")[2] for _, got in receiver.got]  # noqa: E731
+    eventually(lambda: last[outcome] in told()[-1:], within_seconds=60, what="it tells how that ended")
+    assert told().count("updated") == 2 + (outcome == "succeeded")
+    assert "an update waits" in told()
 
 
 def _a_rough_end(one: Orchestrator, cluster: Cluster, world: World) -> None:
