@@ -23,6 +23,7 @@ SCRUBBED_PREFIXES = (
     "INPUT_",
     "RUNNER_",
     "WATCHTOWER_",
+    "WEBHOOK_",
     "XDG_",
 )
 GIT_IDENTITY = MappingProxyType(
