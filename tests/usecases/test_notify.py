@@ -156,6 +156,17 @@ def test_what_waits_survives_a_restart(tmp_path: Path) -> None:
         assert Courier(store.outbox, addresses, now=now).deliver(5) == 1
 
 
+@pytest.mark.parametrize("jump_seconds", [-86_400.0, -7 * 3600.0, 86_400.0])
+def test_a_clock_that_jumps_holds_no_message_back(store: SqliteStore, jump_seconds: float) -> None:
+    addresses, now = Addresses("a", error="away"), Time()
+    courier = Courier(store.outbox, addresses, now=now)
+    courier.run_ended(RECORD)
+    courier.deliver(1)
+    addresses.errors["a"] = None
+    now.now += jump_seconds
+    assert courier.deliver(1) == 1
+
+
 def test_an_address_that_was_taken_from_the_settings_gets_nothing_more(store: SqliteStore) -> None:
     Courier(store.outbox, Addresses("old")).run_ended(RECORD)
     new = Addresses("new")

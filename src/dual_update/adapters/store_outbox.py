@@ -9,6 +9,9 @@ from typing import Any
 from dual_update.adapters.store_database import Database
 from dual_update.usecases.memory_ports import OutboxState, Waiting
 
+LONGEST_WAIT_SECONDS = 6 * 3600.0
+"""Nobody puts a message off for longer. One that is due later was put off before the clock was set back."""
+
 
 class SqliteOutbox:
     """A row for each message and address, so that one deaf address does not repeat the others."""
@@ -28,14 +31,15 @@ class SqliteOutbox:
         )
 
     def take(self, addresses: Sequence[str], lease_seconds: float, now: float) -> Waiting | None:
-        """The attempt is counted when it begins: a process that dies in it has had it."""
+        """The attempt is counted when it begins: a process that dies in it has had it. What lies
+        between now and LONGEST_WAIT_SECONDS is not due yet."""
 
         def change(database: sqlite3.Connection) -> Waiting | None:
             row = database.execute(
                 "SELECT seq, message, address, content, attempts FROM outbox"  # noqa: S608  (question marks)
-                f" WHERE state = 'waiting' AND due <= ? AND address IN ({_marks(addresses)})"
+                f" WHERE state = 'waiting' AND NOT due BETWEEN ? AND ? AND address IN ({_marks(addresses)})"
                 " ORDER BY due, seq LIMIT 1",
-                (now, *addresses),
+                (now + 1e-6, now + LONGEST_WAIT_SECONDS, *addresses),
             ).fetchone()
             if row is None:
                 return None
