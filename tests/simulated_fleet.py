@@ -5,7 +5,7 @@ begins something; what it believes plays no part.
 """
 
 import random
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 from dual_update.core.rollout import LastRun, OnFailure, Rollout, Stage, Start, Word
@@ -46,7 +46,9 @@ class SimulatedCluster:
     ends_at: float | None = None
     ending: Callable[[], None] = lambda: None
     refusal: str = ""
+    key: str = ""
     keys: set[str] = field(default_factory=set)
+    refused: set[str] = field(default_factory=set)
     applied_at: float | None = None
     sick_at: float | None = None
     cut: tuple[float, float] = (0.0, 0.0)
@@ -74,7 +76,13 @@ class SimulatedCluster:
         if self.is_cut_off or self.world.random.random() < self.world.luck.lost_answer:
             return Word(is_reachable=False, detail="no answer")
         run = self.runs[-1] if self.runs else None
-        return Word(True, self.commit, self.is_well, self.is_under_way, False, run, self.refusal)
+        return Word(
+            commit=self.commit,
+            is_healthy=self.is_well,
+            is_busy=self.is_under_way,
+            run=run,
+            refusal=self.refusal,
+        )
 
     def apply(self, commit: str, key: str) -> None:
         if self._is_heard(key):
@@ -91,10 +99,11 @@ class SimulatedCluster:
 
     def _is_heard(self, key: str) -> bool:
         self.world.may_die()
-        self.refusal = ""
+        self.refusal = "quarantined" if key in self.refused else ""
         if self.is_cut_off or key in self.keys or self.is_under_way:
             return False
         self.keys.add(key)
+        self.key = key
         return True
 
     def _begin(self, ending: Callable[[], None]) -> None:
@@ -107,6 +116,7 @@ class SimulatedCluster:
         luck, chance = self.world.luck, self.world.random.random()
         if chance < luck.refusal:
             self.refusal = "quarantined"
+            self.refused.add(self.key)
             return
         if chance < luck.refusal + luck.failure:
             is_broken = self.world.random.random() < luck.broken_way_back
@@ -226,6 +236,8 @@ class SimulatedFleet:
                 assert self.saved
                 return conduct(self.conductor(), self.saved)
             except Died:
+                for one in self.clusters.values():
+                    one.refusal = ""  # what was said to this process; the next one has to ask
                 self.sleep(self.random.uniform(0, 90))
             except Exception as error:
                 if "nothing was begun" not in str(error):
@@ -265,7 +277,7 @@ class SimulatedFleet:
         assert set(ended.words) == set(self.clusters) or rollout.end in {"stopped", "aborted"}
         on_new = {c.name for c in clusters if c.commit == NEW}
         on_old = {c.name for c in clusters if c.commit == OLD}
-        untouched = {c.name for c in clusters if not c.runs and not c.is_under_way and not c.refusal}
+        untouched = {c.name for c in clusters if not c.runs and not c.is_under_way and not c.refused}
         match rollout.end:
             case "succeeded":
                 assert on_new == set(self.clusters)
@@ -276,12 +288,10 @@ class SimulatedFleet:
                 broken = {c.name for c in clusters if c.runs and c.runs[-1].outcome == "rollback_failed"}
                 assert on_new | broken <= set(rollout.stuck), (on_new, broken, rollout.stuck)
             case _:
-                reached = max((self.clusters[n].stage for n in rollout.failed), default=len(self.stages))
+                # the failure may be an earlier stage's, that fell ill while a later one was under way
+                reached = max((self.clusters[n].stage for n in rollout.failed), default=0)
+                reached = max(reached, len(rollout.applied_at))
                 behind = {c.name for c in clusters if c.stage > reached}
                 assert behind <= untouched, f"{sorted(behind - untouched)[:3]} were touched after the failure"
                 told = on_new | set(rollout.failed) | untouched
                 assert told == set(self.clusters), set(self.clusters) - told
-
-
-def seeds(first: int, count: int) -> Iterable[int]:
-    return range(first, first + count)

@@ -222,6 +222,13 @@ def test_nothing_to_take_back_is_a_refusal(service: FakeService) -> None:
     assert len(service.runs) == 1
 
 
+def test_a_run_that_changed_nothing_is_told_as_one(service: FakeService) -> None:
+    assert not client(service).look().is_unchanged
+    service.runs.insert(0, run("r1", NEW, outcome="unchanged"))
+    word = client(service).look()
+    assert (word.commit, word.is_unchanged) == (NEW, True)
+
+
 def test_a_wrong_token_is_named_and_not_shown(service: FakeService) -> None:
     word = client(service, "wrong-token").look()
     assert word.refusal == "https://us.example.com does not take the token of US_TOKEN."

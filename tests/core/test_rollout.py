@@ -173,6 +173,15 @@ def test_a_first_deployment_is_back_when_its_own_rollback_says_so() -> None:
     assert is_back(first, "a", Word(commit=OLD, run=ran("succeeded", OLD, "rollback", "r2")))
 
 
+def test_an_update_that_changed_nothing_has_nothing_to_take_back() -> None:
+    same = Word(commit=NEW, is_unchanged=True, run=ran("unchanged"))
+    assert place(rollout(), "a", same) == "applied"
+    assert is_back(rollout(), "a", same)
+    old = Word(commit=OLD, is_unchanged=True, run=ran("unchanged", OLD, number="r0"))
+    assert is_back(rollout(), "a", old)
+    assert not is_back(rollout(), "a", DONE)
+
+
 def test_a_clock_that_is_set_back_bakes_anew() -> None:
     after = learn(rollout(), words(a=DONE), 1000)
     after = learn(after, words(a=DONE), 10)

@@ -134,7 +134,16 @@ class ClusterApi:
         is_busy = is_at_work or (run is not None and run.outcome is None) or not _is_fresh(status, run)
         is_healthy = commit is None or status.get("healthy") is True
         detail = "" if is_healthy else _plain(status.get("complaint")) or self._complaint()
-        return Word(True, commit, is_healthy, is_busy, False, run, self._errand.refusal, detail)
+        is_same = run is not None and run.outcome == "unchanged" and run.to == commit
+        return Word(
+            commit=commit,
+            is_healthy=is_healthy,
+            is_busy=is_busy,
+            is_unchanged=is_same,
+            run=run,
+            refusal=self._errand.refusal,
+            detail=detail,
+        )
 
     def _complaint(self) -> str:
         readings = self._get("/api/health").get("readings")

@@ -65,7 +65,8 @@ class LastRun:
 class Word:
     """What a cluster says of itself. `refusal`: why it did not do what it was asked last, nothing touched.
 
-    `is_unsettled`: a run died there, and nobody has settled it yet.
+    `is_unsettled`: a run died there, and nobody has settled it yet. `is_unchanged`: its newest run changed
+    nothing that runs, so there is nothing that could be taken back.
     """
 
     is_reachable: bool = True
@@ -73,6 +74,7 @@ class Word:
     is_healthy: bool = True
     is_busy: bool = False
     is_unsettled: bool = False
+    is_unchanged: bool = False
     run: LastRun | None = None
     refusal: str = ""
     detail: str = ""
@@ -195,7 +197,8 @@ def is_back(rollout: Rollout, name: str, word: Word) -> bool:
     start, run = rollout.starts[name], word.run
     if start.commit is None and run and run.id != start.run:  # it ran something that no commit was known for
         return run.kind == "rollback" and run.outcome == "succeeded"
-    return word.commit == start.commit
+    is_same = word.is_unchanged and run is not None and run.id != start.run
+    return is_same or word.commit == start.commit
 
 
 def _is_behind(rollout: Rollout, stage: Stage, now: float) -> bool:

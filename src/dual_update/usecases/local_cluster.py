@@ -72,10 +72,16 @@ class LocalCluster:
         runs = site.store.runs(site.cluster, limit=1)
         run = last_run(runs[0]) if runs else None
         if is_busy or is_unsettled or commit is None:
-            return Word(True, commit, True, is_busy, is_unsettled, run, self._errand.refusal)
+            return Word(
+                commit=commit,
+                is_busy=is_busy,
+                is_unsettled=is_unsettled,
+                run=run,
+                refusal=self._errand.refusal,
+            )
         now = health(site)
         bad = "; ".join(f"{one['name']}: {one['detail']}" for one in now["readings"] if not one["good"])
-        return Word(True, commit, not bad, False, False, run, self._errand.refusal, bad)
+        return Word(commit=commit, is_healthy=not bad, run=run, refusal=self._errand.refusal, detail=bad)
 
     # --- doing
 
