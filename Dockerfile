@@ -11,8 +11,6 @@ ARG BASE_IMAGE=python:3.13-slim-bookworm
 # What the program needs, by hash. It changes rarely, so it is a layer of its own. One package has no wheel: it is
 # built by a backend that is pinned too and stays behind in this stage.
 FROM ${BASE_IMAGE} AS dependencies
-ARG COMPOSE_URL=
-ARG COMPOSE_SHA256=
 COPY requirements.lock requirements-build.lock /build/
 RUN python3 -m venv /build/tools \
  && python3 -m venv --without-pip /opt/dual-update \
@@ -24,6 +22,8 @@ RUN python3 -m venv /build/tools \
       --no-cache-dir --no-deps --no-index /build/wheels/*.whl \
  && rm -rf /build/wheels
 # Another architecture, or another compose: its address and its hash.
+ARG COMPOSE_URL=
+ARG COMPOSE_SHA256=
 RUN set -eu; site=$(echo /opt/dual-update/lib/python3*/site-packages); \
     if [ -n "$COMPOSE_URL" ]; then \
       python3 -c 'import sys, urllib.request as r; r.urlretrieve(sys.argv[1], sys.argv[2])' "$COMPOSE_URL" /build/compose; \

@@ -12,7 +12,7 @@ IS_STRICT = os.environ.get("DUAL_UPDATE_TESTS") == "strict"
 
 # How the machine reaches its engine survives; every other setting of whoever runs the tests does not.
 KEPT = frozenset(
-    {"DOCKER_HOST", "DOCKER_CERT_PATH", "DOCKER_TLS_VERIFY", "DUAL_UPDATE_TESTS", "DUAL_UPDATE_TEST_SESSION"}
+    {"DOCKER_HOST", "DOCKER_CERT_PATH", "DOCKER_TLS_VERIFY", "DUAL_UPDATE_TESTS", "DUAL_UPDATE_TEST_RUN"}
 )
 SCRUBBED_PREFIXES = (
     "COMPOSE_",

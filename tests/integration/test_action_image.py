@@ -212,6 +212,21 @@ def test_without_a_named_image_it_is_built_once(job: Job, image: str, folder: Pa
             docker("rmi", made)
 
 
+@pytest.mark.parametrize("is_right", [True, False])
+def test_another_compose_binary_is_taken_by_its_hash(image: str, is_right: bool) -> None:
+    program = "/bin/true"  # stands for a binary of another architecture
+    known = docker("run", "--rm", "--label", f"{LABEL}={SESSION}", base_image(), "sha256sum", program)
+    digest = known.split()[0] if is_right else "0" * 64
+    given = {"BASE_IMAGE": base_image(), "COMPOSE_URL": f"file://{program}", "COMPOSE_SHA256": digest}
+    words = [word for name, value in given.items() for word in ("--build-arg", f"{name}={value}")]
+    build = ["build", "--quiet", "--force-rm", "--target", "dependencies", *words, str(ROOT)]
+    if is_right:
+        docker("rmi", docker(*build, seconds=300))
+    else:
+        with pytest.raises(AssertionError, match="FAILED"):
+            docker(*build, seconds=300)
+
+
 def test_the_same_image_applies_on_a_host_with_nothing_but_an_engine(world: World, image: str) -> None:
     """The command line and the service are the image's other uses: the packaged compose, no docker client."""
     web = world.images.push("web:1", "one")

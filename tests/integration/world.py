@@ -33,7 +33,7 @@ import httpx
 
 LABEL = "dual-update.test"
 WORKER = os.environ.get("PYTEST_XDIST_WORKER", "")
-SESSION = (os.environ.get("DUAL_UPDATE_TEST_SESSION") or f"t{os.getpid()}x{secrets.token_hex(3)}") + WORKER
+SESSION = (os.environ.get("DUAL_UPDATE_TEST_RUN") or f"t{os.getpid()}x{secrets.token_hex(3)}") + WORKER
 """Whose things these are: of this run of the tests, and of this worker where several run at once."""
 
 PREFIX = f"du-{SESSION}-"

@@ -232,6 +232,28 @@ def test_twenty_retries_through_every_fault_leave_exactly_one_issue(
     assert repo.issues[1]["body"].startswith(issue_marker(NEW_TAG))
 
 
+def test_a_list_that_lags_hides_nothing_for_long(
+    server: FakeGitHub, github: PyGithubRepository, repo: Repository
+) -> None:
+    """The issue was made, its answer lost, and the next two lists do not show it yet."""
+    repo.lag = 2
+    server.faults.add(faults.bad_gateway(method="POST", path="/issues$", after=True))
+    announce(NEW_TAG, github)
+    assert [one["state"] for one in repo.issues.values()] == ["open"]
+
+
+def test_a_list_that_lags_longer_than_anyone_waits_leaves_a_twin_for_one_run_only(
+    server: FakeGitHub, github: PyGithubRepository, repo: Repository
+) -> None:
+    repo.lag = 12
+    server.faults.add(faults.bad_gateway(method="POST", path="/issues$", after=True))
+    announce(NEW_TAG, github)
+    assert len(repo.issues) == 2
+    repo.young.clear()
+    announce(NEW_TAG, github)
+    assert sorted(one["state"] for one in repo.issues.values()) == ["closed", "open"]
+
+
 class Killed(BaseException):
     """The process ends here."""
 

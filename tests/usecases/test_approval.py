@@ -271,6 +271,16 @@ def test_a_long_history_is_for_a_person(server: FakeGitHub) -> None:
     assert server.requests == []
 
 
+class Partial(PyGithubRepository):
+    def compare(self, base: str, head: str) -> Comparison:
+        return Comparison("ahead", (Commit(head, (base,)),), is_complete=False)
+
+
+def test_a_history_that_is_not_told_in_full_is_for_a_person(server: FakeGitHub) -> None:
+    github = Partial(server.url, NAME, "a-token", patience=QUICK)
+    assert "straight line" in unreviewed(github, "a" * 40, "b" * 40, "main")
+
+
 def test_github_that_fails_is_no_approval(
     server: FakeGitHub, github: PyGithubRepository, repo: Repository
 ) -> None:

@@ -123,6 +123,14 @@ class TwoRepositories(RuleBasedStateMachine):
             side.branches[branch] = at
             self.cut(name, branch)
 
+    @rule(which=SOME, how=st.sampled_from(["merge", "squash"]))
+    def merges_and_regrets(self, which: int, how: str) -> None:
+        """Merged in the submodule, and taken off its branch by force."""
+        before = self.child.branches["main"]
+        self.merges("child", which, how)
+        self.child.branches["main"] = before
+        self.cut("child", "main")
+
     @rule(name=SIDES)
     def reverts(self, name: str) -> None:
         side = self.side(name)

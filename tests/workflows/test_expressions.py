@@ -243,6 +243,27 @@ def test_the_environment_that_asks(github_says: Evaluator, cluster: dict[str, An
 # --- deploy and rollback ---------------------------------------------------------------------------
 
 
+@pytest.mark.parametrize(
+    ("name", "sender", "approve", "agreed"),
+    [
+        ("workflow_dispatch", "User", "true", True),
+        ("workflow_dispatch", "User", "false", False),
+        ("workflow_dispatch", "User", None, False),
+        ("workflow_dispatch", "Bot", "true", False),  # what a workflow dispatches is nobody's word
+        ("push", "User", "true", False),
+        ("repository_dispatch", "User", "true", False),
+    ],
+)
+def test_whose_word_may_cost_data(
+    github_says: Evaluator, name: str, sender: str, approve: str | None, *, agreed: bool
+) -> None:
+    step = JOBS["deploy"]["steps"][0]
+    inputs = {} if approve is None else {"approve": approve}
+    told = contexts(name, {"inputs": inputs, "sender": {"type": sender}})
+    said = github_says.filled(step["env"]["APPROVE"], **told)
+    assert (said == "true") is agreed
+
+
 def test_each_cluster_deploys_on_its_own_runner(github_says: Evaluator) -> None:
     job = JOBS["deploy"]
     needs = {"detect": needed(clusters=json.dumps([US, EU]))}
@@ -305,10 +326,10 @@ def test_the_end_is_told_whenever_a_deploy_was_tried(
 # --- what callers get ------------------------------------------------------------------------------
 
 
-def test_both_doors_take_the_same_words() -> None:
-    """What can be chosen by hand can be given by a calling file."""
+def test_what_a_person_says_is_never_said_by_a_file() -> None:
+    """What can be chosen by hand can be given by a calling file, but not an approval."""
     by_hand = set(WORKFLOW["on"]["workflow_dispatch"]["inputs"])
-    assert by_hand < set(WORKFLOW["on"]["workflow_call"]["inputs"])
+    assert by_hand - set(WORKFLOW["on"]["workflow_call"]["inputs"]) == {"approve", "cluster"}
 
 
 def test_inputs_that_do_not_exist_are_not_read() -> None:

@@ -17,6 +17,8 @@ _ALWAYS = re.compile(
 )
 _USUALLY = re.compile(r"AUTH|KEY|CERT|SALT|DSN|SESSION|(^|_)PIN($|_)", re.I)
 _HARMLESS_END = re.compile(r"(TAG|VERSION|IMAGE|REGISTRY|REPO|REPOSITORY|PORT|HOST|DIGEST|NAME)$", re.I)
+_DESKTOP = re.compile(r"XDG_SESSION_\w+|DESKTOP_SESSION|DBUS_SESSION_BUS_ADDRESS|SSH_AUTH_SOCK")
+"""Every login has them. Their values are words like `user`, which would be taken out of every sentence."""
 _VERSION = re.compile(r"v?\d+([.\-_+][0-9A-Za-z]{1,12}){0,6}|latest|stable|main|edge", re.I)
 _ISSUED = re.compile(
     r"^(gh[pousr]_|github_pat_|glpat-|xox[abprs]-|AKIA|ASIA|sk-|sk_live|rk_live|npm_|pypi-|dckr_pat_|eyJ|hvs\.)"
@@ -29,6 +31,8 @@ _SHORTEST = 4  # masking "1" wherever it stands would hide nothing and spoil eve
 def is_secret(name: str, value: str) -> bool:
     """Does a variable look like it holds a secret: by its name, else by a value that only machines write."""
     if len(value) < _SHORTEST:
+        return False
+    if _DESKTOP.fullmatch(name):
         return False
     if _ISSUED.match(value) or _RANDOM.match(value):
         return True
