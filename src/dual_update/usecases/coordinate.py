@@ -186,7 +186,7 @@ def _offer_pointer(
     is_ended = proposed is not None and pull is not None and not pull.is_open
     if is_ended and any(one.is_open for one in parent.find_pulls("", proposed or "")):
         stale.discard(proposed)  # another pull request goes on from the same branch
-    if child.is_on_branch and side.is_on_branch:
+    if verdict.move_to is None and side.is_on_branch:  # landed, or what it was merged as is gone by force
         stale.add(change.deploy_branch)
     for place in stale:
         if place is not None:
