@@ -73,6 +73,22 @@ def test_from_the_proposal_to_the_deploy(both: Two) -> None:
     assert both.app.issues[issue.number]["state_reason"] == "completed"
 
 
+def test_a_pointer_is_not_moved_to_what_the_submodule_took_back_by_force(both: Two) -> None:
+    change, _ = proposed(both)
+    before = both.child.branch_commit("main") or ""
+    link = coordinate(both.parent, change, both.submodules).links[0]
+    assert link.pull is not None
+    merged = both.parent.merge(change.pull or 0, change.commit)
+    both.child._send("PUT", f"/pulls/{link.pull.number}/merge", {"merge_method": "squash"})
+    later = Change(merged, "main")
+    move = coordinate(both.parent, later, both.submodules).links[0].move
+    assert move is not None
+    both.app.git("update-ref", "refs/heads/main", before)
+    told = coordinate(both.parent, later, both.submodules)
+    assert "no longer has" in told.holds[0]
+    assert both.shop.pulls[move.number]["state"] == "closed"
+
+
 def test_looked_at_twice_nothing_is_written_twice(both: Two) -> None:
     change, _ = proposed(both)
     first = coordinate(both.parent, change, both.submodules)
