@@ -17,11 +17,13 @@ import sys
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
-from tests.workflows.workflow import ROOT
+from tests.workflows.workflow import ROOT, SYSTEM
 
 STANDINS = Path(__file__).parent / "actions"
+CALLED = "its-DeFine/dual-update/.github/workflows/dual-update-system.yml@v1"
 LABELS = ("ubuntu-latest", "self-hosted", "dual-update")
 _UNKNOWN_TO_ACT = re.compile(r"^ +(?:queue: max|deployment: false(?: #.*)?)\n", re.MULTILINE)
 _USED = re.compile(r"uses: (actions/([\w-]+)@[0-9a-f]{40})")
@@ -31,6 +33,17 @@ LONGEST_RUN_SECONDS = 150
 def as_act_reads_it(text: str) -> str:
     """The workflow without the two keys that act refuses."""
     return _UNKNOWN_TO_ACT.sub("", text)
+
+
+def as_called_here(text: str) -> str:
+    """A user's workflow file, calling the workflow of this checkout: act fetches none from elsewhere.
+
+    Which actions that one uses is told below it, where act's own standins are looked for.
+    """
+    assert CALLED in text
+    used = sorted(set(re.findall(r"uses: actions/[\w-]+@[0-9a-f]{40}", SYSTEM.read_text())))
+    local = f"./.github/workflows/{SYSTEM.name}"
+    return "\n".join([text.replace(CALLED, local), *(f"# {one}" for one in used), ""])
 
 
 @dataclass(frozen=True)
@@ -43,7 +56,13 @@ class Ran:
 
 
 def run_workflow(
-    workflow: Path, checkout: Path, event: str, payload: Mapping[str, Any], environment: Mapping[str, str]
+    workflow: Path,
+    checkout: Path,
+    event: str,
+    payload: Mapping[str, Any],
+    environment: Mapping[str, str],
+    secrets: Mapping[str, str],
+    variables: Mapping[str, str] = MappingProxyType({}),
 ) -> Ran:
     """Run a workflow file for an event. `checkout` is a clone at the event's commit; names come from it."""
     scratch = workflow.parent
@@ -60,7 +79,11 @@ def run_workflow(
         "--json",
     ]
     command += ["--pull=false", "--action-offline-mode", "--no-cache-server", "--no-skip-checkout"]
-    command += ["--container-daemon-socket", "-", "--secret", "GITHUB_TOKEN=a-token"]
+    command += ["--container-daemon-socket", "-"]
+    for name, value in secrets.items():
+        command += ["--secret", f"{name}={value}"]
+    for name, value in variables.items():
+        command += ["--var", f"{name}={value}"]
     for label in LABELS:
         command += ["--platform", f"{label}=-self-hosted"]
     command += ["--local-repository", f"its-DeFine/dual-update@v1={_action(scratch)}"]

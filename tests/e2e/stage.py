@@ -33,6 +33,7 @@ class Stage:
     image: str
     name: str = "ada/shop"
     workflow_text: str = field(default_factory=SYSTEM.read_text)
+    secrets: Mapping[str, str] = field(default_factory=lambda: {"GITHUB_TOKEN": "a-token"})
     runs: int = 0
 
     def __post_init__(self) -> None:
@@ -73,18 +74,37 @@ class Stage:
 
     def push(self, branch: str, files: Mapping[str, str], message: str = "change") -> Ran:
         """Commit files on a branch, which begins at main, and push it."""
-        before = self.tip(branch)
-        start = f"origin/{branch}" if before else "origin/main"
-        run("git", "fetch", "--quiet", "origin", cwd=self.desk)
-        run("git", "checkout", "--quiet", "-B", branch, start, cwd=self.desk)
+        before = self._begin(branch)
         for name, text in self.named(files).items():
             path = self.desk / name
             path.parent.mkdir(parents=True, exist_ok=True)
             path.write_text(text)
         run("git", "add", "--all", cwd=self.desk)
+        self._finish(branch, message)
+        return self.pushed(branch, before)
+
+    def point(self, branch: str, path: str, commit: str) -> Ran:
+        """Commit on a branch that a submodule is at this commit now, and push it."""
+        before = self.commit_pointer(branch, path, commit)
+        return self.pushed(branch, before)
+
+    def commit_pointer(self, branch: str, path: str, commit: str) -> str | None:
+        """The same, before GitHub tells anyone; the branch's tip until then."""
+        before = self._begin(branch)
+        run("git", "update-index", "--add", "--cacheinfo", f"160000,{commit},{path}", cwd=self.desk)
+        self._finish(branch, f"{path} moves")
+        return before
+
+    def _begin(self, branch: str) -> str | None:
+        before = self.tip(branch)
+        start = f"origin/{branch}" if before else "origin/main"
+        run("git", "fetch", "--quiet", "origin", cwd=self.desk)
+        run("git", "checkout", "--quiet", "-B", branch, start, cwd=self.desk)
+        return before
+
+    def _finish(self, branch: str, message: str) -> None:
         run("git", "commit", "--quiet", "--message", message, cwd=self.desk)
         run("git", "push", "--quiet", "origin", branch, cwd=self.desk)
-        return self.pushed(branch, before)
 
     def open_pull(self, branch: str) -> int:
         """A person opens a pull request for a branch; its number."""
@@ -161,7 +181,7 @@ class Stage:
             "sender": {"login": PERSON, "type": "User"},
             **payload,
         }
-        return run_workflow(workflow, self.runner, event, whole, self._environment(scratch))
+        return run_workflow(workflow, self.runner, event, whole, self._environment(scratch), self.secrets)
 
     def _environment(self, scratch: Path) -> dict[str, str]:
         artifacts = scratch / "artifacts"

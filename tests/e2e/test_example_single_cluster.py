@@ -1,27 +1,13 @@
 """examples/single-cluster's own workflow, run: a push that changes an image ends as a proven deployment."""
 
-import re
 from collections.abc import Callable
 
-from tests.e2e.act import as_act_reads_it
+from tests.e2e.act import as_act_reads_it, as_called_here
 from tests.e2e.stage import Stage
 from tests.integration.world import Images
 from tests.workflows.workflow import ROOT, SYSTEM
 
 EXAMPLE = ROOT / "examples/single-cluster/.github/workflows/dual-update.yml"
-CALLED = "its-DeFine/dual-update/.github/workflows/dual-update-system.yml@v1"
-
-
-def runnable() -> str:
-    """The example, calling the workflow of this checkout: act fetches none from elsewhere.
-
-    Which actions it uses is told below it, where act's own standins are looked for.
-    """
-    text = EXAMPLE.read_text()
-    assert CALLED in text
-    used = sorted(set(re.findall(r"uses: actions/[\w-]+@[0-9a-f]{40}", SYSTEM.read_text())))
-    local = f"./.github/workflows/{SYSTEM.name}"
-    return "\n".join([text.replace(CALLED, local), *(f"# {one}" for one in used), ""])
 
 
 def test_its_workflow_deploys_a_new_image(images: Images, new_stage: Callable[..., Stage]) -> None:
@@ -33,7 +19,7 @@ def test_its_workflow_deploys_a_new_image(images: Images, new_stage: Callable[..
         ".github/workflows/dual-update-system.yml": as_act_reads_it(SYSTEM.read_text()),
     }
     stage = new_stage(files)
-    stage.workflow_text = runnable()
+    stage.workflow_text = as_called_here(EXAMPLE.read_text())
     stage.deploy_first()
     ran = stage.push("main", {"compose.yml": compose.format(two.ref)})
     assert stage.deployments()[-1] == (stage.tip("main"), "success"), ran.log

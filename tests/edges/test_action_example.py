@@ -1,4 +1,4 @@
-"""The example's workflow: linted, and it grants and offers what the workflow that it calls needs."""
+"""The examples' workflows: linted, and they grant and offer what the workflow that they call needs."""
 
 import json
 import subprocess
@@ -11,7 +11,11 @@ from ruamel.yaml import YAML
 
 ROOT = Path(__file__).parents[2]
 BIN = Path(sys.executable).parent
-EXAMPLE = ROOT / "examples/single-cluster/.github/workflows/dual-update.yml"
+EXAMPLES = tuple(
+    ROOT / "examples" / name / ".github/workflows/dual-update.yml"
+    for name in ("single-cluster", "dual-repo/shop")
+)
+TELLS = ROOT / "examples/dual-repo/app/.github/workflows/tell-shop.yml"
 SYSTEM = ROOT / ".github/workflows/dual-update-system.yml"
 CALLED = "its-DeFine/dual-update/.github/workflows/dual-update-system.yml@v1"
 WEIGHT = ("none", "read", "write")
@@ -26,17 +30,19 @@ def run(*command: str | Path) -> "subprocess.CompletedProcess[str]":
     return subprocess.run(command, capture_output=True, text=True, check=False, cwd=ROOT)
 
 
-def test_linters_find_nothing_but_our_own_floating_tag() -> None:
-    assert run(BIN / "actionlint", EXAMPLE).stdout == ""
-    done = run(BIN / "check-jsonschema", "--builtin-schema", "vendor.github-workflows", EXAMPLE)
+@pytest.mark.parametrize("path", [*EXAMPLES, TELLS], ids=lambda one: str(one.relative_to(ROOT)))
+def test_linters_find_nothing_but_our_own_floating_tag(path: Path) -> None:
+    assert run(BIN / "actionlint", path).stdout == ""
+    done = run(BIN / "check-jsonschema", "--builtin-schema", "vendor.github-workflows", path)
     assert done.returncode == 0, done.stdout
-    done = run(BIN / "zizmor", "--offline", "--no-progress", "--format", "json", EXAMPLE)
+    done = run(BIN / "zizmor", "--offline", "--no-progress", "--format", "json", path)
     found = [one["ident"] for one in json.loads(done.stdout)]
     assert set(found) <= {"unpinned-uses"}, found
 
 
-def test_it_calls_our_workflow_and_grants_what_each_of_its_jobs_asks_for() -> None:
-    example, system = load(EXAMPLE), load(SYSTEM)
+@pytest.mark.parametrize("path", EXAMPLES, ids=lambda one: str(one.relative_to(ROOT)))
+def test_it_calls_our_workflow_and_grants_what_each_of_its_jobs_asks_for(path: Path) -> None:
+    example, system = load(path), load(SYSTEM)
     assert example["permissions"] == {}
     [job] = example["jobs"].values()
     assert job["uses"] == CALLED
@@ -48,15 +54,17 @@ def test_it_calls_our_workflow_and_grants_what_each_of_its_jobs_asks_for() -> No
     assert job["permissions"] == asked
 
 
-def test_what_a_person_may_say_is_what_the_called_workflow_hears() -> None:
-    example, system = load(EXAMPLE), load(SYSTEM)
+@pytest.mark.parametrize("path", EXAMPLES, ids=lambda one: str(one.relative_to(ROOT)))
+def test_what_a_person_may_say_is_what_the_called_workflow_hears(path: Path) -> None:
+    example, system = load(path), load(SYSTEM)
     offered = example["on"]["workflow_dispatch"]["inputs"]
     known = system["on"]["workflow_dispatch"]["inputs"]
     assert set(offered) <= set(known)
     assert offered["command"]["options"] == known["command"]["options"]
 
 
+@pytest.mark.parametrize("path", EXAMPLES, ids=lambda one: str(one.relative_to(ROOT)))
 @pytest.mark.parametrize("event", ["push", "pull_request", "schedule", "workflow_dispatch"])
-def test_it_starts_for_the_events_that_the_called_workflow_answers(event: str) -> None:
-    assert event in load(EXAMPLE)["on"]
+def test_it_starts_for_the_events_that_the_called_workflow_answers(path: Path, event: str) -> None:
+    assert event in load(path)["on"]
     assert event in load(SYSTEM)["on"]
