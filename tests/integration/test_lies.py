@@ -6,7 +6,7 @@ from tests.integration.lying import FLOWS, Arena
 from tests.integration.world import World
 
 TOLD = {
-    "changed": ("compose does nothing", "the config is stale", "another volume is mounted"),
+    "changed": ("compose only restarts", "the config is stale", "another volume is mounted"),
     "roll": ("the old image runs under the new labels", "the pull brings the old image", "it lost its names"),
     "poke": (
         "Watchtower does nothing",

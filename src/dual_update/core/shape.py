@@ -70,6 +70,11 @@ def shape_of(rendered: Rendered, service: str, checkout: str) -> Shape:
     )  # fmt: skip
 
 
+def bound_files(shape: Shape) -> tuple[MountedFile, ...]:
+    """Files of the host: a start mounts whatever lies there by then."""
+    return tuple(one for one in shape.files if not one.is_made_by_compose)
+
+
 def misfits(container: Container, details: Details | None, shape: Shape) -> list[str]:
     """Sentences about what a running container has otherwise than its model says. Values are never said."""
     found = []

@@ -13,7 +13,7 @@ KEEP_REPOSITORY = "dual-update"
 
 @dataclass(frozen=True)
 class Kept:
-    """One container as it was."""
+    """One container as it was. `started_at` is empty in snapshots from before it was kept."""
 
     id: str
     name: str
@@ -27,6 +27,7 @@ class Kept:
     anonymous_volumes: Mapping[str, str] = field(default_factory=dict)
     mounts: Mapping[str, str] = field(default_factory=dict)
     aliases: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    started_at: str = ""
 
 
 @dataclass(frozen=True)
@@ -57,6 +58,11 @@ class Snapshot:
     @property
     def ids(self) -> frozenset[str]:
         return frozenset(one.id for one in self.containers)
+
+    @property
+    def started(self) -> Mapping[str, str]:
+        """Id of each container -> when it was started."""
+        return {one.id: one.started_at for one in self.containers}
 
     def of(self, service: str) -> tuple[Kept, ...]:
         return tuple(one for one in self.containers if one.service == service)
@@ -119,6 +125,7 @@ def _kept(container: Container) -> Kept:
         anonymous_volumes=dict(container.anonymous_volumes),
         mounts=dict(container.mounts),
         aliases={network: tuple(names) for network, names in container.aliases.items()},
+        started_at=container.started_at,
     )
 
 

@@ -6,13 +6,13 @@ digests; configuration hashes; networks, names, mounts, ports and variables of c
 mounted configs, secrets and files as the containers see it; services that need each other; leftovers.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from dual_update.core.cluster import Container, Observed
 from dual_update.core.config import Check
 from dual_update.core.errors import WorldError
-from dual_update.core.shape import MountedFile, Shape, misfits
+from dual_update.core.shape import MountedFile, Shape, bound_files, misfits
 from dual_update.usecases.prove import Wanted, prove
 from dual_update.usecases.site import Site
 
@@ -25,8 +25,9 @@ class Expectation:
     each service; `untouched`: service -> (container id, started at) of what must not have moved.
     `shapes`: what the containers of a service must look like; `digests`: what the registry named the
     image when it was pulled; `mounts`: service -> number -> path -> source, as they were before.
-    `checks` have to pass; `commit` is where the checkout must stand. `as_before`: ids of containers that
-    were there before; they are not measured by a shape, whatever they looked like.
+    `checks` have to pass; `commit` is where the checkout must stand. `as_before`: containers
+    that were there before -> when they were started; they are not measured by a shape, whatever they looked
+    like, but one that was started again since must have the wanted files of the host.
     """
 
     project: str
@@ -42,7 +43,7 @@ class Expectation:
     aliases: Mapping[str, Mapping[str, frozenset[str]]] = field(default_factory=dict)
     checks: tuple[Check, ...] = ()
     commit: str = ""
-    as_before: frozenset[str] = frozenset()
+    as_before: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -98,9 +99,7 @@ def compare(site: Site, expected: Expectation) -> Iterator[Complaint]:
         yield from _untouched(observed, service, expected)
         if service in expected.shapes:
             for container in containers:
-                if container.id in expected.as_before:
-                    continue
-                for says in _shape(site, container, expected.shapes[service]):
+                for says in _looks(site, container, expected.shapes[service], expected.as_before):
                     yield Complaint(service, says)
     for service in observed.services:
         if service not in expected.counts:
@@ -163,14 +162,25 @@ def _image(
             )
 
 
-def _shape(site: Site, container: Container, shape: Shape) -> Iterator[str]:
+def _looks(site: Site, container: Container, shape: Shape, as_before: Mapping[str, str]) -> Iterator[str]:
     if not container.is_running:
         return
-    yield from misfits(container, site.engine.details(container.id), shape)
-    for file in shape.files:
-        says = wrong_file(site, container, file)
-        if says:
-            yield says
+    if container.id not in as_before:
+        yield from misfits(container, site.engine.details(container.id), shape)
+        yield from wrong_files(site, container, shape.files)
+    elif was_restarted(container, as_before):
+        yield from wrong_files(site, container, bound_files(shape))
+
+
+def was_restarted(container: Container, since: Mapping[str, str]) -> bool:
+    """Was it there already (id -> when it was started), and was it started once more?"""
+    before = since.get(container.id, "")
+    return before not in ("", container.started_at)
+
+
+def wrong_files(site: Site, container: Container, files: Iterable[MountedFile]) -> Iterator[str]:
+    """Sentences about mounted files that the container sees otherwise than wanted."""
+    return filter(None, (wrong_file(site, container, file) for file in files))
 
 
 def wrong_file(site: Site, container: Container, file: MountedFile) -> str:

@@ -14,9 +14,9 @@ from dual_update.core.errors import StepFailed, WorldError
 from dual_update.core.hooks import Begun
 from dual_update.core.model import Rendered
 from dual_update.core.plan import Op, Step
-from dual_update.core.shape import Shape, shape_of
+from dual_update.core.shape import Shape, bound_files, shape_of
 from dual_update.core.snapshot import Snapshot, can_be_retagged, keep_reference
-from dual_update.usecases.audit import Expectation, audit
+from dual_update.usecases.audit import Expectation, audit, was_restarted, wrong_files
 from dual_update.usecases.commands import can_run, undo_commands
 from dual_update.usecases.journaled import FAILED, FINISHED, STARTED, Run
 from dual_update.usecases.prove import Proof, Wanted, check, prove
@@ -26,13 +26,11 @@ from dual_update.usecases.site import Site
 @dataclass(frozen=True)
 class Return:
     """Where to return to. `came` is the project the failed run brought up (its name may be another);
-    `forced` are services that must be made anew even where they look right (a mounted file changed);
     `well_before` are the names of the checks that passed before; `commands` of the owner were begun, in this
     order."""
 
     snapshot: Snapshot
     came: str
-    forced: frozenset[str] = frozenset()
     well_before: frozenset[str] = frozenset()
     commands: tuple[Begun, ...] = ()
 
@@ -123,8 +121,10 @@ def _return(site: Site, run: Run, way: Return) -> None:
     observed = site.engine.observe(snapshot.project)
     for container in _dying(site, run, snapshot, observed):
         site.engine.stop(container.id)  # waits for the end that it is heading for anyway
+    for container in _stale(site, snapshot):
+        site.engine.stop(container.id)  # its next start mounts the files that are back
     observed = site.engine.observe(snapshot.project)
-    anew, started = _needs(snapshot, observed, way.forced)
+    anew, started = _needs(snapshot, observed)
     for service in anew:
         _carry_volumes(site, snapshot, service, observed.of(service))
     nameless = _without_a_name(site, snapshot)
@@ -168,6 +168,18 @@ def _dying(site: Site, run: Run, snapshot: Snapshot, observed: Observed) -> Iter
             continue
         is_suspect = is_anyone or container.service in targets
         if container.id in told if told is not None else is_suspect:
+            yield container
+
+
+def _stale(site: Site, snapshot: Snapshot) -> Iterator[Container]:
+    """Old containers that were started again meanwhile (by the engine, by a hand), and so have mounted files
+    that were there only for the failed version. Git puts new files in place: these would never follow."""
+    shapes = _shapes(site, snapshot)
+    for container in site.engine.observe(snapshot.project).containers:
+        if not (container.is_running and was_restarted(container, snapshot.started)):
+            continue
+        shape = shapes.get(container.service)
+        if shape and any(wrong_files(site, container, bound_files(shape))):
             yield container
 
 
@@ -244,12 +256,12 @@ def _remove_all(site: Site, project: str) -> None:
         site.engine.remove_network(network)
 
 
-def _needs(snapshot: Snapshot, observed: Observed, forced: frozenset[str]) -> tuple[list[str], list[str]]:
+def _needs(snapshot: Snapshot, observed: Observed) -> tuple[list[str], list[str]]:
     """Services to make anew, and services whose own containers only have to be started."""
     anew, started = [], []
     for service in snapshot.services:
         kept, now = snapshot.of(service), observed.of(service)
-        if {one.id for one in kept} != {one.id for one in now} or service in forced:
+        if {one.id for one in kept} != {one.id for one in now}:
             anew.append(service)
         elif any(one.is_running for one in kept) and not all(one.is_running for one in now):
             started.append(service)
@@ -318,7 +330,7 @@ def _audit(site: Site, run: Run, way: Return) -> None:
             if kept[0].aliases
         },
         shapes={s: one for s, one in _shapes(site, snapshot).items() if s not in renamed},
-        as_before=snapshot.ids,
+        as_before=snapshot.started,
         checks=tuple(one for one in site.config.health.checks if one.name in way.well_before),
         commit=snapshot.commit or "",
         stopped=frozenset(s for s, kept in by_service.items() if not any(one.is_running for one in kept)),
