@@ -281,11 +281,15 @@ services:
         }
         found = []
         for (service, path), wanted in asked.items():
-            one = self.world.engine.containers.get(containers[service][0].id)
-            seen = one.exec_run(["cat", path]).output.decode().strip()
+            seen = self.sees(containers[service][0], path)
             if seen != wanted:
                 found.append(f"{service} sees {seen!r} in {path}, not {wanted!r}")
         return found
+
+    def sees(self, container: Container, path: str) -> str:
+        """A file as the container has it."""
+        one = self.world.engine.containers.get(container.id)
+        return str(one.exec_run(["cat", path]).output.decode().strip())
 
     def _at_rest(self) -> list[str]:
         found = []

@@ -43,17 +43,39 @@ def test_a_killed_engine_leaves_old_or_new(mortal: tuple, flow: str) -> None:
     engine, world = mortal
     arena = Arena(world, flow)
     acts = arena.acts()
-    for blow, what, rest in MOMENTS:
-        before = arena.version
-        number = act_of(acts[arena.side], what)
-        wanted, command = arena.prepare()
-        done = arena.run(*command, point=f"{blow}:{number}:{rest}".rstrip(":"))
-        assert done.returncode == -9, done.stdout + done.stderr
-        assert not any(one.state == "running" for one in _seen(engine, arena))
-        settled = arena.run("recover")
-        assert settled.returncode == 0, settled.stdout + settled.stderr
-        arena._end(wanted, settled, before)
-        assert arena.wrong() == [], f"{blow} {what} {rest}: {settled.stdout}{settled.stderr}"
+    for moment in MOMENTS:
+        _strike(engine, arena, acts, moment)
+
+
+def test_containers_that_come_back_by_themselves_get_the_old_files(mortal: tuple) -> None:
+    """A restart policy starts them while the new version's files lie in the checkout."""
+    engine, world = mortal
+    arena = Arena(world, "changed")
+    acts = arena.acts()
+    _strike(engine, arena, acts, ("KILL:event", "ComposeCli.up", "3"))
+    _strike(engine, arena, acts, ("KILL:after", "GitCheckout.move", ""), comes_back=True)
+
+
+def _strike(
+    engine: OwnEngine, arena: Arena, acts: dict, moment: tuple[str, str, str], *, comes_back: bool = False
+) -> None:
+    blow, what, rest = moment
+    before = arena.version
+    number = act_of(acts[arena.side], what)
+    wanted, command = arena.prepare()
+    done = arena.run(*command, point=f"{blow}:{number}:{rest}".rstrip(":"))
+    assert done.returncode == -9, done.stdout + done.stderr
+    seen = _seen(engine, arena)
+    assert not any(one.state == "running" for one in seen)
+    if comes_back:
+        for one in seen:
+            arena.world.engine.api.start(one.id)
+        web = next(one for one in seen if one.service == "web")
+        assert arena.sees(web, "/conf/app.conf") == wanted.setting != before.setting
+    settled = arena.run("recover")
+    assert settled.returncode == 0, settled.stdout + settled.stderr
+    arena._end(wanted, settled, before)
+    assert arena.wrong() == [], f"{blow} {what} {rest}: {settled.stdout}{settled.stderr}"
 
 
 def _seen(engine: OwnEngine, arena: Arena) -> list:
