@@ -8,6 +8,8 @@ from types import MappingProxyType
 
 import pytest
 
+pytest_plugins = ["tests.fake_github.fixtures"]
+
 IS_STRICT = os.environ.get("DUAL_UPDATE_TESTS") == "strict"
 
 # How the machine reaches its engine survives; every other setting of whoever runs the tests does not.

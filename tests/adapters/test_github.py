@@ -1,6 +1,6 @@
 """The GitHub adapter against the fake: what it writes once, what it says when something is wrong."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -12,9 +12,9 @@ from dual_update.core.errors import DualUpdateError, UsageError, WorldError
 from dual_update.usecases.github_ports import Label, Protection
 from tests.fake_github import faults
 from tests.fake_github.faults import Fault
+from tests.fake_github.fixtures import NAME
 from tests.fake_github.server import FakeGitHub, Token
 
-NAME = "its-DeFine/shop"
 MARKER = "<!-- dual-update test -->"
 LABEL = Label("dual-update", "0e8a16", "Updates of a cluster")
 QUICK = Patience(
@@ -24,13 +24,6 @@ QUICK = Patience(
     between_reads_seconds=0,
     between_writes_seconds=0,
 )
-
-
-@pytest.fixture
-def server(tmp_path: Path) -> Iterator[FakeGitHub]:
-    with FakeGitHub(tmp_path) as github:
-        github.repository(NAME)
-        yield github
 
 
 @pytest.fixture

@@ -10,10 +10,10 @@ from dual_update.adapters.github import Patience, PyGithubRepository
 from dual_update.core.errors import DualUpdateError
 from tests.fake_github import faults
 from tests.fake_github.faults import Fault
+from tests.fake_github.fixtures import NAME
 from tests.fake_github.repository import Repository
 from tests.fake_github.server import FakeGitHub, Token
 
-NAME = "its-DeFine/shop"
 QUICK = Patience(
     answer_seconds=20,
     rate_limit_seconds=0.5,
@@ -34,11 +34,6 @@ def server(tmp_path: Path) -> Iterator[FakeGitHub]:
 @pytest.fixture
 def github(server: FakeGitHub) -> PyGithubRepository:
     return PyGithubRepository(server.url, NAME, "a-token", patience=QUICK)
-
-
-@pytest.fixture
-def repo(server: FakeGitHub) -> Repository:
-    return server.repository(NAME)
 
 
 def test_a_comparison_is_read_to_its_end(github: PyGithubRepository, repo: Repository) -> None:

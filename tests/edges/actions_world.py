@@ -11,21 +11,14 @@ from typing import Any
 
 import pytest
 
-from dual_update.adapters.github import Patience, PyGithubRepository
+from dual_update.adapters.github import PyGithubRepository
 from dual_update.edges.action import run
+from tests.fake_github.fixtures import QUICK
 from tests.fake_github.repository import Repository
 from tests.fake_github.server import FakeGitHub, Token
 
 NAME = "its-DeFine/shop"
 ZEROS = "0" * 40
-QUICK = Patience(
-    answer_seconds=20,
-    rate_limit_seconds=0.2,
-    pause_seconds=0.01,
-    between_reads_seconds=0,
-    between_writes_seconds=0,
-    reads=1,
-)
 
 WEB = "services:\n  web:\n    image: web:1\n"
 

@@ -1,14 +1,13 @@
 """What is said on GitHub: once, true, harmless, and closed when it no longer matters."""
 
 import threading
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 import pytest
 
-from dual_update.adapters.github import Patience, PyGithubRepository
+from dual_update.adapters.github import PyGithubRepository
 from dual_update.core.decision import Decision, ServiceDecision, Sides, decide
 from dual_update.core.diff import compare
 from dual_update.core.errors import DualUpdateError
@@ -28,35 +27,9 @@ from dual_update.usecases.announce import (
 )
 from tests.fake_github import faults
 from tests.fake_github.faults import Fault
+from tests.fake_github.fixtures import NAME, QUICK
 from tests.fake_github.repository import Repository
 from tests.fake_github.server import FakeGitHub, Token
-
-NAME = "its-DeFine/shop"
-QUICK = Patience(
-    answer_seconds=20,
-    rate_limit_seconds=0.2,
-    pause_seconds=0.01,
-    between_reads_seconds=0,
-    between_writes_seconds=0,
-    reads=1,
-)
-
-
-@pytest.fixture
-def server(tmp_path: Path) -> Iterator[FakeGitHub]:
-    with FakeGitHub(tmp_path) as github:
-        github.repository(NAME)
-        yield github
-
-
-@pytest.fixture
-def github(server: FakeGitHub) -> PyGithubRepository:
-    return PyGithubRepository(server.url, NAME, "a-token", patience=QUICK)
-
-
-@pytest.fixture
-def repo(server: FakeGitHub) -> Repository:
-    return server.repository(NAME)
 
 
 def decision(

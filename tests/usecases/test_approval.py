@@ -1,14 +1,13 @@
 """May it be deployed: asked of the real adapter and the fake GitHub, history made by real merges."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import replace
 from itertools import pairwise
-from pathlib import Path
 from typing import Any
 
 import pytest
 
-from dual_update.adapters.github import Patience, PyGithubRepository
+from dual_update.adapters.github import PyGithubRepository
 from dual_update.core.decision import Decision, Sides, decide
 from dual_update.core.diff import Change, compare
 from dual_update.core.model import Rendered
@@ -23,39 +22,19 @@ from dual_update.usecases.approval import (
 )
 from dual_update.usecases.github_ports import Commit, Comparison
 from tests.fake_github import faults
+from tests.fake_github.fixtures import NAME, QUICK
 from tests.fake_github.repository import Repository
 from tests.fake_github.server import FakeGitHub, Token
 
-NAME = "its-DeFine/shop"
-QUICK = Patience(
-    answer_seconds=20,
-    rate_limit_seconds=0.2,
-    pause_seconds=0.01,
-    between_reads_seconds=0,
-    between_writes_seconds=0,
-    reads=1,
-)
 WEB = {"web": {"image": "web:1"}}
 CODE = Change("code", "web/app.py", "", "change", users=("web",))
 ON_MAIN = Circumstances("main", "main", is_base_deployed=True)
 
 
 @pytest.fixture
-def server(tmp_path: Path) -> Iterator[FakeGitHub]:
-    with FakeGitHub(tmp_path) as github:
-        github.repository(NAME)
-        github.tokens["ada"] = Token("its-DeFine")
-        yield github
-
-
-@pytest.fixture
-def github(server: FakeGitHub) -> PyGithubRepository:
-    return PyGithubRepository(server.url, NAME, "a-token", patience=QUICK)
-
-
-@pytest.fixture
-def repo(server: FakeGitHub) -> Repository:
-    return server.repository(NAME)
+def server(server: FakeGitHub) -> FakeGitHub:
+    server.tokens["ada"] = Token("its-DeFine")
+    return server
 
 
 def decision(after: Mapping[str, Any], base: str | None, head: str, *more: Change) -> Decision:

@@ -1,14 +1,13 @@
 """How a deploy ended, told on the fake GitHub: once, with evidence, whatever GitHub does meanwhile."""
 
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 import pytest
 
-from dual_update.adapters.github import Patience, PyGithubRepository
+from dual_update.adapters.github import PyGithubRepository
 from dual_update.core.redaction import redacted, tail
 from dual_update.core.run import RunReport, ServiceResult, StepResult
 from dual_update.usecases.announce import LABEL, LONGEST_BODY, marker_of
@@ -18,33 +17,7 @@ from tests.fake_github.faults import Fault
 from tests.fake_github.repository import Repository
 from tests.fake_github.server import FakeGitHub
 
-NAME = "its-DeFine/shop"
-QUICK = Patience(
-    answer_seconds=20,
-    rate_limit_seconds=0.2,
-    pause_seconds=0.01,
-    between_reads_seconds=0,
-    between_writes_seconds=0,
-    reads=1,
-)
 MARKER = marker_of("shop", "f" * 64)
-
-
-@pytest.fixture
-def server(tmp_path: Path) -> Iterator[FakeGitHub]:
-    with FakeGitHub(tmp_path) as github:
-        github.repository(NAME)
-        yield github
-
-
-@pytest.fixture
-def github(server: FakeGitHub) -> PyGithubRepository:
-    return PyGithubRepository(server.url, NAME, "a-token", patience=QUICK)
-
-
-@pytest.fixture
-def repo(server: FakeGitHub) -> Repository:
-    return server.repository(NAME)
 
 
 @pytest.fixture

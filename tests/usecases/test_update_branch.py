@@ -1,13 +1,12 @@
 """Branches that merge by themselves: only what was judged, only where the branch's rules allow it."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 import pytest
 
-from dual_update.adapters.github import Patience, PyGithubRepository
+from dual_update.adapters.github import PyGithubRepository
 from dual_update.core.decision import Decision, Sides, decide
 from dual_update.core.diff import Change, compare
 from dual_update.core.model import Rendered
@@ -17,35 +16,9 @@ from tests.fake_github import faults
 from tests.fake_github.repository import Repository
 from tests.fake_github.server import FakeGitHub
 
-NAME = "its-DeFine/shop"
-QUICK = Patience(
-    answer_seconds=20,
-    rate_limit_seconds=0.2,
-    pause_seconds=0.01,
-    between_reads_seconds=0,
-    between_writes_seconds=0,
-    reads=1,
-)
 PUSHED = UpdateBranch(
     "update/web", "main", frozenset({"compose.yml"}), has_auto_approve=True, workflow="deploy.yml"
 )
-
-
-@pytest.fixture
-def server(tmp_path: Path) -> Iterator[FakeGitHub]:
-    with FakeGitHub(tmp_path) as github:
-        github.repository(NAME)
-        yield github
-
-
-@pytest.fixture
-def github(server: FakeGitHub) -> PyGithubRepository:
-    return PyGithubRepository(server.url, NAME, "a-token", patience=QUICK)
-
-
-@pytest.fixture
-def repo(server: FakeGitHub) -> Repository:
-    return server.repository(NAME)
 
 
 def pushed(repo: Repository, files: Mapping[str, str] = {"compose.yml": "web:2\n"}) -> Decision:

@@ -2,20 +2,13 @@
 
 from dataclasses import dataclass
 
-from dual_update.adapters.github import Patience, PyGithubRepository
+from dual_update.adapters.github import PyGithubRepository
 from dual_update.usecases.submodules import Submodule
+from tests.fake_github.fixtures import QUICK
 from tests.fake_github.repository import Repository
 from tests.fake_github.server import FakeGitHub, Token
 
 PARENT, CHILD, PATH = "its-DeFine/shop", "its-DeFine/app", "services/app"
-QUICK = Patience(
-    answer_seconds=20,
-    rate_limit_seconds=0.2,
-    pause_seconds=0.01,
-    between_reads_seconds=0,
-    between_writes_seconds=0,
-    reads=1,
-)
 GITMODULES = '[submodule "app"]\n\tpath = services/app\n\turl = ../app.git\n'
 
 

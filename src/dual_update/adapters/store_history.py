@@ -5,26 +5,11 @@ from typing import Any
 
 from dual_update.adapters.store_database import Database
 from dual_update.core.errors import UsageError
+from dual_update.core.run import LINE_KEYS
 from dual_update.usecases.memory_ports import Page, Total
 from dual_update.usecases.ports import Json
 
-_COLUMNS = (
-    "run, kind, cluster, outcome, reason, update_type, strategy, from_commit, to_commit, started_at,"
-    " duration_seconds"
-)
-_KEYS = (
-    "run",
-    "kind",
-    "cluster",
-    "outcome",
-    "reason",
-    "update_type",
-    "strategy",
-    "from",
-    "to",
-    "started_at",
-    "duration_seconds",
-)
+_COLUMNS = ", ".join({"from": "from_commit", "to": "to_commit"}.get(key, key) for key in LINE_KEYS)
 _CURSOR = re.compile(r"(\d{1,12}\.\d{1,12})-(\d{1,18})")
 
 
@@ -143,4 +128,4 @@ def _place(before: str) -> tuple[float, int]:
 
 
 def _line(row: tuple[Any, ...]) -> Json:
-    return dict(zip(_KEYS, row, strict=False))
+    return dict(zip(LINE_KEYS, row, strict=False))

@@ -105,6 +105,27 @@ class RunReport:
         }
 
 
+LINE_KEYS = (
+    "run",
+    "kind",
+    "cluster",
+    "outcome",
+    "reason",
+    "update_type",
+    "strategy",
+    "from",
+    "to",
+    "started_at",
+    "duration_seconds",
+)
+"""What lists show of a run: these keys of its JSON."""
+
+
+def line_of(record: Mapping[str, Any]) -> dict[str, Any]:
+    """The line of a run; null for what is not known yet."""
+    return {key: record.get(key) for key in LINE_KEYS}
+
+
 SENTENCES: Mapping[str, str] = {
     "succeeded": "The cluster runs what is wanted; the engine was read again to be sure.",
     "unchanged": "Nothing to do: the cluster already runs what is wanted.",

@@ -5,24 +5,13 @@ from datetime import UTC, datetime
 from typing import Any
 
 from dual_update.core.job import Job
+from dual_update.core.run import LINE_KEYS
 from dual_update.core.secrecy import masked
 from dual_update.usecases.memory_ports import History
 from dual_update.usecases.ports import Json
 from dual_update.usecases.service_ports import Hands, Memory
 
-RECORD_KEYS = (
-    "cluster",
-    "outcome",
-    "reason",
-    "update_type",
-    "strategy",
-    "from",
-    "to",
-    "started_at",
-    "duration_seconds",
-    "services",
-    "steps",
-)
+RECORD_KEYS = (*(key for key in LINE_KEYS if key not in {"run", "kind"}), "services", "steps")
 NEWEST = 20
 """Runs among which a job's is looked for."""
 

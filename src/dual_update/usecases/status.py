@@ -4,9 +4,10 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from dual_update.core.model import replicas
+from dual_update.core.run import line_of
 from dual_update.core.strategies import jobs
 from dual_update.usecases.detect import DetectRequest, detect
-from dual_update.usecases.ports import Json, Store
+from dual_update.usecases.ports import Store
 from dual_update.usecases.prove import Wanted, look
 from dual_update.usecases.site import Site
 from dual_update.usecases.situation import last_success
@@ -41,7 +42,7 @@ def status(site: Site) -> dict[str, Any]:
         "commit": site.checkout.head() or None,
         "deployed": str(last["to"]) if last else None,
         "services": services,
-        "last_run": _line(runs[0]) if runs else None,
+        "last_run": line_of(runs[0]) if runs else None,
         "unfinished_run": str(unfinished["run"]) if unfinished else None,
     }
 
@@ -97,23 +98,7 @@ def _wanted(site: Site) -> Wanted:
 
 def history(store: Store, cluster: str, limit: int) -> list[dict[str, Any]]:
     """Runs, newest first."""
-    return [_line(run) for run in store.runs(cluster, limit=limit)]
-
-
-def _line(run: Json) -> dict[str, Any]:
-    keys = (
-        "run",
-        "kind",
-        "cluster",
-        "outcome",
-        "reason",
-        "update_type",
-        "strategy",
-        "from",
-        "to",
-        "started_at",
-    )
-    return {**{key: run.get(key) for key in keys}, "duration_seconds": run.get("duration_seconds")}
+    return [line_of(run) for run in store.runs(cluster, limit=limit)]
 
 
 def history_text(runs: Sequence[Mapping[str, Any]]) -> str:
