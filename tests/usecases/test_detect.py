@@ -91,6 +91,45 @@ def test_an_env_file_that_may_be_missing_counts_where_it_is_and_is_named_where_n
     assert {(f.change.path, f.change.op) for f in decision.findings} == {("environment", "remove")}
 
 
+def test_the_hosts_own_dot_env_may_be_an_env_file_too(repo: Checkout) -> None:
+    compose = "services: {web: {image: 'web:1', env_file: .env}}\n"
+    decision = decide(repo, {"compose.yml": compose}, {"compose.yml": compose.replace("web:1", "web:2")})
+    assert actions(decision) == {"web": "roll"}
+    assert [w for w in decision.warnings if w.startswith(".env is not in git") and "conditional" in w]
+
+
+DEMANDING = """
+services:
+  web:
+    image: web:${TAG:?which}
+    mem_limit: ${MEMORY}
+    environment: {PASSWORD: "${PASSWORD:?set it}", OTHER: $OTHER}
+    ports: ["${PORT:?}:80"]
+    volumes:
+      - "${DATA:?}:/data"
+      - ${CONF}/app:/conf
+  db: {image: 'db:1'}
+"""
+
+
+@pytest.mark.parametrize("ignored", ["*.env", "/.env", ".env*\n!.env.example", "# own\n.env  "])
+def test_variables_that_only_the_host_knows(repo: Checkout, ignored: str) -> None:
+    before = {"compose.yml": DEMANDING, ".gitignore": f"{ignored}\n"}
+    decision = decide(repo, before, {"compose.yml": DEMANDING.replace("db:1", "db:2")})
+    assert actions(decision) == {"db": "roll", "web": "none"}
+    assert [w for w in decision.warnings if w.startswith(".env is not in git") and "conditional" in w]
+    decision = decide(repo, {}, {"compose.yml": DEMANDING.replace("web:$", "shop:$")})
+    assert decision.services["web"].image_after == "shop:tag"
+
+
+@pytest.mark.parametrize("files", [{}, {".gitignore": "!.env\nx.env\n"}, {".env": "TAG=1\n"}])
+def test_a_demanded_variable_that_nobody_sets_is_refused(repo: Checkout, files: Files) -> None:
+    commit = repo.commit({"compose.yml": DEMANDING, **files})
+    with pytest.raises(UsageError, match="required variable") as refused:
+        repo.detect(commit)
+    assert "name .env in .gitignore" in refused.value.hint
+
+
 def test_an_optional_env_file_named_by_a_variable_is_read_too(repo: Checkout) -> None:
     compose = "services: {web: {image: 'web:1', env_file: [{path: '${E}.env', required: false}]}}\n"
     before = {"compose.yml": compose, ".env": "E=prod\n", "prod.env": "A=1\n", "test.env": "A=1\n"}

@@ -23,6 +23,7 @@ from typing import Any
 
 from dual_update.adapters import compose_words, references, sandbox
 from dual_update.adapters.process import Result, run
+from dual_update.adapters.stand_ins import stand_ins
 from dual_update.core import secrecy
 from dual_update.core.errors import Timeout, UsageError, WorldError
 from dual_update.core.model import ANY_PROFILE, OUTSIDE_ROOT, SOURCE_ROOT, Rendered, inside_repository
@@ -72,6 +73,10 @@ _MISSING = (
 
 _NOT_ALLOWED = re.compile(r"(?:open|stat|lstat|read) (?P<path>/.+?): permission denied")
 
+_NO_VALUE = (
+    "Give it a value in the .env beside the compose file, or name .env in .gitignore if the host keeps it."
+)
+
 _LOOKS_FURTHER = re.compile(rb"env_file|extends|include|label_file")
 _TOKEN = re.compile(rb"[A-Za-z0-9_.@/-]+")
 
@@ -110,33 +115,28 @@ def _packaged() -> str | None:
 
 
 class ComposeRenderer:
-    """Renders trees. `overlay` gives files that the host holds and git does not (an ignored .env)."""
-
-    def __init__(self, overlay: Mapping[str, bytes] | None = None) -> None:
-        self._overlay = dict(overlay or {})
+    """Renders trees; a host's holds, beneath git's, the files that git leaves to it (an ignored .env)."""
 
     def render(self, tree: Tree, files: Sequence[str], *, directory: str, name: str) -> Rendered:
         with tempfile.TemporaryDirectory(prefix="dual-update-") as scratch:
-            return _Rendering(Path(scratch), tree, self._overlay, directory, name).run(files)
+            return _Rendering(Path(scratch), tree, directory, name).run(files)
 
 
 class _Rendering:
     """One render: a scratch directory that fills as compose asks for files."""
 
-    def __init__(
-        self, scratch: Path, tree: Tree, overlay: Mapping[str, bytes], directory: str, name: str
-    ) -> None:
+    def __init__(self, scratch: Path, tree: Tree, directory: str, name: str) -> None:
         self._scratch = scratch.resolve()
         self._outside = self._scratch / "tree"
         self._root = self._outside / name
         self._project = self._root / directory if directory else self._root
         self._tree = tree
-        self._overlay = overlay
         self._files: Sequence[str] = ()
         self._consulted: set[str] = set()
         self._written: dict[str, bytes] = {}
         self._bytes = 0
         self._conditional: list[str] = []
+        self._stand_ins: dict[str, str] = {}
         self._deep = False  # some file says that other files matter
         self._deadline = time.monotonic() + SECONDS_AT_LEAST
         self._confinement = sandbox.Confinement(
@@ -156,6 +156,12 @@ class _Rendering:
         dot_env = ".env" if base == "." else f"{base}/.env"
         has_dot_env = self._write(dot_env)
         result = self._config(files, "--format", "json")
+        if result.code != 0 and not has_dot_env:
+            self._stand_ins = stand_ins(self._tree, dot_env, self._written.values(), self._environment())
+            if self._stand_ins:
+                self._conditional.append(dot_env)
+                again = self._config(files, "--format", "json")
+                result = again if again.code == 0 else result
         if result.code == 0 and self._optional_env_files(files):
             result = self._config(files, "--format", "json")
         if result.code != 0:
@@ -173,7 +179,7 @@ class _Rendering:
             models=self._models(files),
             files=tuple(files),
             consulted=frozenset(self._consulted),
-            conditional=tuple(self._conditional),
+            conditional=tuple(dict.fromkeys(self._conditional)),
             warnings=compose_words.warnings(result.err, self._written.values()),
             profiles=self._profiles(base),
             hidden=self._hidden(),
@@ -227,7 +233,12 @@ class _Rendering:
     def _compose(self, command: Sequence[str]) -> Result:
         if not sandbox.is_available():
             references.check(self._written, self._environment(), self._tree.commit)
-        environment = {**_OWN_TERMS, "HOME": str(self._scratch), "PATH": str(self._scratch)}
+        environment = {
+            **self._stand_ins,
+            **_OWN_TERMS,
+            "HOME": str(self._scratch),
+            "PATH": str(self._scratch),
+        }
         if self._bytes < MB:  # a small model may leave its garbage lie: a fifth less time
             environment["GOGC"] = "400"
         left = self._deadline - time.monotonic()
@@ -251,9 +262,9 @@ class _Rendering:
             path = self._relative(found["path"])
             if path is None:
                 raise self._outside_path(found["path"])
-            if path in self._consulted:
+            if path in self._written:
                 return False
-            if self._write(path):
+            if path not in self._consulted and self._write(path):
                 return True
             if found.re is _MISSING[0]:
                 self._conditional.append(path)
@@ -269,8 +280,6 @@ class _Rendering:
     def _write(self, path: str) -> bool:
         self._consulted.add(path)
         content = self._tree.read(path)
-        if content is None:
-            content = self._overlay.get(path)
         if content is None:
             return False
         self._put(path, content)
@@ -407,11 +416,12 @@ class _Rendering:
         safe = compose_words.said_safely(
             words, compose_words.keys(self._written.values()), {*self._consulted, *self._files}
         )
-        return self._refused(safe or "no reason given")
+        hint = _NO_VALUE if "required variable" in words else ""
+        return self._refused(safe or "no reason given", hint)
 
-    def _refused(self, why: str) -> UsageError:
+    def _refused(self, why: str, hint: str = "") -> UsageError:
         return UsageError(
-            f"Compose refuses {', '.join(self._files)} of commit {self._tree.commit[:12]}: {why}"
+            f"Compose refuses {', '.join(self._files)} of commit {self._tree.commit[:12]}: {why}", hint=hint
         )
 
     def _outside_path(self, path: str) -> UsageError:

@@ -1,7 +1,8 @@
-"""What a build context leaves out: `.dockerignore`.
+"""What a build context leaves out (`.dockerignore`), and what git leaves to the host (`.gitignore`).
 
 The rules are those of moby/patternmatcher: the last pattern that matches a path or a folder above it
-decides. (The docker package's own matcher misses `**/name` above a file.)
+decides. (The docker package's own matcher misses `**/name` above a file.) Git's are the same, but for a
+pattern without a slash, which holds at any depth.
 """
 
 import posixpath
@@ -25,6 +26,24 @@ def sent_to_build(tree: Tree, context: str, dockerfile: str | None, paths: Itera
         found = {path for path in found if not _is_ignored(path[len(prefix) :], patterns)}
     found.update(changed.intersection([*candidates, dockerfile] if dockerfile else candidates))
     return tuple(sorted(found))
+
+
+def is_git_ignored(tree: Tree, path: str) -> bool:
+    """Does a `.gitignore` of the tree, at the root or beside the file, say that git is to leave it alone?"""
+    folder = posixpath.dirname(path)
+    for prefix in {"", f"{folder}/" if folder else ""}:
+        content = tree.read(f"{prefix}.gitignore") or b""
+        lines = (line.rstrip() for line in content.decode("utf-8", "replace").splitlines())
+        parsed = (_parsed(_at_any_depth(line)) for line in lines if line and not line.startswith("#"))
+        relative = path.removeprefix(prefix)
+        if _is_ignored(relative, [one for one in parsed if one is not None]):
+            return True
+    return False
+
+
+def _at_any_depth(line: str) -> str:
+    mark, pattern = ("!", line[1:]) if line.startswith("!") else ("", line)
+    return line if "/" in pattern.rstrip("/") else f"{mark}**/{pattern}"
 
 
 def _patterns(tree: Tree, candidates: Iterable[str]) -> list[tuple[bool, Matches]]:
