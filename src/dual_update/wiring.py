@@ -114,6 +114,16 @@ def state_directory(settings: Settings) -> Path:
     return settings.state_dir or default_state_directory()
 
 
+def at_its_checkout(settings: Settings) -> Settings:
+    """The same settings at the checkout that the named cluster was deployed from, where no other is given."""
+    if not settings.cluster or settings.repo != Path():
+        return settings
+    for run in open_store(settings).runs(settings.cluster, limit=1):
+        if run.get("checkout"):
+            return replace(settings, repo=Path(str(run["checkout"])) / str(run.get("directory") or ""))
+    return settings
+
+
 def open_store(settings: Settings) -> Store:
     """The memory of this host."""
     from dual_update.adapters.store import SqliteStore

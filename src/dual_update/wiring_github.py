@@ -1,8 +1,9 @@
 """Composition root of what speaks to GitHub: an event in, each cluster's Decision and its approval out."""
 
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeAlias
 
@@ -11,7 +12,7 @@ from dual_update.adapters.git import GitRepository
 from dual_update.adapters.ignore import sent_to_build
 from dual_update.adapters.remembering import RememberingRenderer
 from dual_update.core.base import Base
-from dual_update.core.config import CONFIG_PATH, ClusterEntry, Config, Hooks
+from dual_update.core.config import CONFIG_PATH, ClusterEntry, Config, Hooks, MultiCluster, StageEntry
 from dual_update.core.decision import Decision
 from dual_update.core.errors import DualUpdateError, UsageError
 from dual_update.core.model import Rendered
@@ -20,7 +21,7 @@ from dual_update.usecases.base import find_base
 from dual_update.usecases.coordinate import holds as coordination_holds
 from dual_update.usecases.detect import Detected, DetectRequest, Project, detect, select_files
 from dual_update.usecases.freshness import is_mutable
-from dual_update.usecases.gate import DEPLOYING, Judged, NoGitHub, Occasion, holds
+from dual_update.usecases.gate import DEPLOYING, Judged, NoGitHub, Occasion, holds, left_before, staged
 from dual_update.usecases.submodules import Submodule, submodules_of
 
 if TYPE_CHECKING:
@@ -110,6 +111,26 @@ def judge(request: Request, github: "GitHub | None", opened: "Opened | None" = N
         return _Judge(request, repository, github, opened).all()
 
 
+@dataclass(frozen=True)
+class _Runs:
+    """What GitHub knows to run: the commit, and since when."""
+
+    commit: str = ""
+    since: datetime | None = None
+
+
+def _time(text: str) -> datetime | None:
+    try:
+        return datetime.fromisoformat(text)
+    except ValueError:
+        return None
+
+
+def _is_elsewhere(entry: ClusterEntry) -> bool:
+    """Does its update-orchestrator lead it, and no runner."""
+    return bool(entry.url and not entry.runner)
+
+
 class _Judge:
     def __init__(
         self,
@@ -134,9 +155,14 @@ class _Judge:
         self._submodules, self._unsettled = self._other_side(opened)
 
     def all(self) -> Verdicts:
-        judged = tuple(self._one(entry) for entry in self._entries())
+        fleet = self._clusters()
+        stages = {one.stage: one for one in fleet.stages}
+        judged = tuple(
+            self._one(entry, stages.get(entry.stage, StageEntry(entry.stage))) for entry in fleet.clusters
+        )
+        by_hand = self._occasion.only_cluster if self._occasion.has_person else ""
         return Verdicts(
-            judged,
+            staged(judged, datetime.now(UTC), by_hand),
             self._branch,
             self._is_proposal,
             submodules=self._submodules,
@@ -202,10 +228,7 @@ class _Judge:
         tip = self._remote_tip(self._branch)
         if tip is None:  # a clone without branches; then the event's word counts
             return self._occasion.branch == self._branch and not self._request.head
-        return self._is_ancestor(self._head, tip)
-
-    def _is_ancestor(self, older: str, newer: str) -> bool:
-        return self._repository.try_git("merge-base", "--is-ancestor", older, newer).code == 0
+        return self._repository.is_ancestor(self._head, tip)
 
     def _policy(self, commit: str) -> Config:
         from dual_update.adapters.config import parse
@@ -217,40 +240,47 @@ class _Judge:
             )
         return Config() if content is None else parse(content, self._request.config)
 
-    def _entries(self) -> Sequence[ClusterEntry]:
+    def _clusters(self) -> MultiCluster:
         if not self._request.clusters:
-            return (ClusterEntry(self._config.cluster),)
+            return MultiCluster((ClusterEntry(self._config.cluster),))
         from dual_update.adapters.config import parse_multi_cluster
 
         content = self._repository.tree(self._trusted).read(self._request.clusters)
         if content is None:
             raise UsageError(f"{self._request.clusters} does not exist in commit {self._trusted[:12]}.")
-        return parse_multi_cluster(content, self._request.clusters).clusters
+        return parse_multi_cluster(content, self._request.clusters)
 
     # One cluster
 
-    def _one(self, entry: ClusterEntry) -> Judged:
+    def _one(self, entry: ClusterEntry, stage: StageEntry) -> Judged:
         files = entry.compose_files or self._request.files or self._config.compose_files
         project = Project("", tuple(files))
         cluster = entry.name or self._project_name(project)
-        deployed = self._deployed(cluster)
-        base = self._base(deployed)
+        runs = self._runs(cluster)
+        base = self._base(runs.commit or None)
         detected = self._detect(project, cluster, base, self._config)
+        older_than = str(detected.decision.base or "")
+        is_older = older_than not in {"", self._head} and self._repository.is_ancestor(self._head, older_than)
         return Judged(
             detected.decision,
-            self._answer(entry, detected, self._gate(base, detected), deployed),
+            self._answer(entry, detected, self._gate(base, detected), runs.commit, is_older=is_older),
             runner=entry.runner or Judged.runner,
             environment=entry.environment or ENVIRONMENT,
             scope=self._request.scope or self._config.scope,
-            stage=entry.stage,
+            stage=stage,
             path=entry.path,
+            mode=self._request.mode,
+            runs=runs.commit,
+            runs_since=runs.since,
+            is_older=is_older,
+            is_elsewhere=_is_elsewhere(entry),
             deploy_branch=self._branch,
             judged_files=detected.before.consulted | detected.after.consulted,
             commits=() if self._is_proposal else self._came(base.commit),
         )
 
     def _answer(
-        self, entry: ClusterEntry, detected: Detected, gate: Decision, deployed: str | None
+        self, entry: ClusterEntry, detected: Detected, gate: Decision, deployed: str, *, is_older: bool
     ) -> Approval:
         """May it be deployed. `gate` is the Decision by which that is judged."""
         decision, occasion = detected.decision, self._occasion
@@ -262,13 +292,14 @@ class _Judge:
             return Approval("no", "Nothing to do: the cluster runs what this commit wants.")
         if self._is_proposal:
             return Approval("no", f"A proposal; what comes to {self._branch} is deployed.")
-        is_older = base not in {"", self._head} and self._is_ancestor(self._head, base)
-        if entry.url and not entry.runner:
+        if _is_elsewhere(entry):
             where = "Its update-orchestrator applies it (dual-update rollout), not a runner."
             return Approval("no", where)
         why = holds(
             decision, self._config, self._request.mode, is_older=is_older, has_person=occasion.has_person
         )
+        if not occasion.has_person and (left := self._left_before(decision.cluster)):
+            return left
         why += self._unsettled
         if occasion.kind != "built":
             why += waits_for_build(decision, detected.after.services)
@@ -307,16 +338,28 @@ class _Judge:
             has_new_policy = bool(changed - detected.before.consulted - detected.after.consulted)
         return replace(decision, update_type="structural") if has_new_policy else decision
 
-    def _deployed(self, cluster: str) -> str | None:
-        """The commit of the cluster's last good deployment, as GitHub knows it."""
+    def _runs(self, cluster: str) -> "_Runs":
+        """The cluster's last good deployment, as GitHub knows it."""
+        if self._github is None:
+            return _Runs()
+        try:
+            for one in self._github.find_deployments(cluster)[:LOOKED_AT]:
+                status = self._github.deployment_status(one.id)
+                if status.state == "success":
+                    return _Runs(one.commit, _time(status.since))
+        except DualUpdateError as error:
+            self._warnings.append(f"What is deployed could not be asked: {error.message}")
+        return _Runs()
+
+    def _left_before(self, cluster: str) -> Approval | None:
+        """The answer where this very commit was tried or ran there before."""
         if self._github is None:
             return None
         try:
-            for one in self._github.find_deployments(cluster)[:LOOKED_AT]:
-                if self._github.deployment_state(one.id) == "success":
-                    return one.commit
+            for one in self._github.find_deployments(cluster, self._head)[:1]:
+                return left_before(self._github.deployment_status(one.id).state, self._occasion.kind)
         except DualUpdateError as error:
-            self._warnings.append(f"What is deployed could not be asked: {error.message}")
+            self._warnings.append(f"Whether this commit was tried before could not be asked: {error.message}")
         return None
 
     def _base(self, deployed: str | None) -> Base:

@@ -89,7 +89,7 @@ def test_a_deployment_and_its_states(server: FakeGitHub, github: PyGithubReposit
     github.set_status(head, "dual-update", "success", "done")
     assert [(one.run, one.commit) for one in github.find_deployments("shop")] == [("r1", head)]
     assert github.find_deployments("other") == []
-    assert github.deployment_state(made.id) == "success"
+    assert github.deployment_status(made.id).state == "success"
     repo = server.repository(NAME)
     assert [len(x) for x in (repo.deployments, repo.deployment_statuses[made.id], repo.statuses[head])] == [
         1,

@@ -13,6 +13,7 @@ import pytest
 
 from dual_update.adapters.github import PyGithubRepository
 from dual_update.edges.action import run
+from dual_update.usecases.github_ports import DeploymentState
 from tests.fake_github.fixtures import QUICK
 from tests.fake_github.repository import Repository
 from tests.fake_github.server import FakeGitHub, Token
@@ -104,13 +105,12 @@ class Job:
 
     def tip(self, branch: str = "main") -> str:
         found = self.repo.commit_of(branch)
-        assert found
-        return found
+        return found or self.repo.git("rev-parse", branch).strip()
 
-    def deployed(self, commit: str, cluster: str = "shop") -> None:
-        """A deployment of ours that went well."""
+    def deployed(self, commit: str, cluster: str = "shop", state: DeploymentState = "success") -> None:
+        """A deployment of ours, which went well."""
         made = self.github.deploy(commit, cluster, f"run-{commit[:6]}", "production")
-        self.github.set_deployment_state(made.id, "success", "well")
+        self.github.set_deployment_state(made.id, state, "as it went")
 
     def protect(self, environment: str = "production") -> None:
         """An environment in which a person is asked."""

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -560,14 +561,13 @@ def test_several_clusters_are_judged_each_by_its_own_deployment(job: Job) -> Non
     job.deployed(job.tip(), "by-api")
     job.protect("us-live")
     head = job.put({"eu.yml": NEW_TAG, "us.yml": PORTS})
+    before = job.tip("main~1")
     ran = job.push(clusters="multi-cluster.yml")
-    assert [(one["name"], one["deploy"], one["environment"]) for one in ran.clusters] == [
-        ("eu", "auto", "production"),
-        ("us", "approve", "us-live"),
-    ]
-    assert ran.clusters[0]["path"] == "/srv/eu"
-    assert ran.clusters[1]["runner"] == ["self-hosted", "us"]
-    assert ran.outputs["deploy"] == "approve"
+    [eu] = ran.clusters
+    assert (eu["name"], eu["deploy"], eu["environment"]) == ("eu", "auto", "production")
+    assert (eu["path"], eu["runs"], eu["next"], eu["batch"]) == ("/srv/eu", before, True, 1)
+    assert ran.outputs["deploy"] == "auto"
+    assert "Stage 0 comes first, and eu is not on this commit yet." in ran.summary
     assert ran.outputs["update-type"] == "structural"
     assert ran.outputs["fingerprint"] == ""
     assert len(json.loads(ran.outputs["report"])) == 3
@@ -576,3 +576,90 @@ def test_several_clusters_are_judged_each_by_its_own_deployment(job: Job) -> Non
     again = job.step("workflow_dispatch", only, clusters="multi-cluster.yml")
     assert [one["name"] for one in again.clusters] == ["eu"]
     assert again.outputs["deploy"] == "auto"
+
+    job.deployed(head, "eu")
+    ran = job.step("workflow_dispatch", {"sender": {"type": "Bot"}}, clusters="multi-cluster.yml")
+    [us] = ran.clusters
+    assert (us["name"], us["deploy"], us["environment"]) == ("us", "approve", "us-live")
+    assert (us["runner"], us["approval"], us["next"]) == (["self-hosted", "us"], "environment", False)
+
+
+STAGES = """\
+stages:
+  - {stage: 0, name: staging, bake_seconds: 3600}
+  - {stage: 1, batch: 2}
+clusters:
+  - {name: staging, stage: 0}
+  - {name: eu, stage: 1}
+  - {name: us, stage: 1}
+"""
+
+
+def staged_clusters(job: Job) -> str:
+    """Three clusters in two stages, all on the same commit for long; then a new image. Its commit."""
+    pinned = [WEB.replace("web:1", f"web@sha256:{digit * 64}") for digit in "12"]  # no registry to ask
+    job.put({"compose.yml": pinned[0], "multi-cluster.yml": STAGES})
+    for name in ("staging", "eu", "us"):
+        job.deployed(job.tip(), name)
+    return job.put({"compose.yml": pinned[1]})
+
+
+def said_at(job: Job, time: str) -> None:
+    """As if every deployment's status had been set then."""
+    for statuses in job.repo.deployment_statuses.values():
+        for one in statuses:
+            one["created_at"] = time
+
+
+def test_a_later_stage_waits_until_the_earlier_one_has_baked(job: Job) -> None:
+    head = staged_clusters(job)
+    assert [one["name"] for one in job.push(clusters="multi-cluster.yml").clusters] == ["staging"]
+    job.deployed(head, "staging")
+    said_at(job, f"{datetime.now(UTC) - timedelta(minutes=50):%FT%TZ}")
+    ran = job.step("schedule", {}, clusters="multi-cluster.yml")
+    assert ran.clusters == []
+    assert "Stage staging is watched until" in ran.summary
+    said_at(job, f"{datetime.now(UTC) - timedelta(minutes=61):%FT%TZ}")
+    ran = job.step("schedule", {}, clusters="multi-cluster.yml")
+    assert [(one["name"], one["batch"], one["next"]) for one in ran.clusters] == [
+        ("eu", 2, False),
+        ("us", 2, False),
+    ]
+
+
+def test_a_stage_that_failed_holds_the_later_ones(job: Job) -> None:
+    head = staged_clusters(job)
+    job.deployed(head, "staging", "failure")
+    for event in ("push", "schedule"):
+        ran = job.step(event, {"before": ZEROS, "after": head}, clusters="multi-cluster.yml")
+        assert ran.clusters == []
+        assert "This commit failed here before." in ran.summary
+    assert job.statuses(head)["dual-update/staging"] == "failure"
+    by_hand = {"sender": {"type": "User"}, "inputs": {"approve": "true", "cluster": "eu"}}
+    ran = job.step("workflow_dispatch", by_hand, clusters="multi-cluster.yml")
+    assert [one["name"] for one in ran.clusters] == ["eu"]  # a person named it
+
+
+@pytest.mark.parametrize(
+    ("state", "word"), [("failure", "failed here before"), ("inactive", "was left"), ("success", "was left")]
+)
+def test_a_commit_that_was_there_before_returns_by_a_person_only(job: Job, state: str, word: str) -> None:
+    """It failed, or somebody went back from it: no schedule may bring it again."""
+    old = job.tip()
+    head = job.put({"compose.yml": NEW_TAG})
+    job.deployed(head, state=state)
+    job.deployed(old)
+    ran = job.step("schedule", {})
+    assert (ran.outputs["deploy"], ran.outputs["needs-update"]) == ("no", "true")
+    assert word in ran.summary
+    ran = job.step("workflow_dispatch", {"sender": {"type": "User"}, "inputs": {"approve": "true"}})
+    assert (ran.outputs["deploy"], ran.clusters[0]["approval"]) == ("auto", "person")
+
+
+def test_a_failed_commit_is_tried_again_with_a_new_build(job: Job) -> None:
+    job.deployed(job.tip())
+    head = job.put({"compose.yml": NEW_TAG})
+    job.deployed(head, state="failure")
+    built = {"conclusion": "success", "event": "push", "head_sha": head, "head_branch": "main"}
+    payload = {"workflow_run": {**built, "head_repository": {"full_name": "its-DeFine/shop"}}}
+    assert job.step("workflow_run", payload).outputs["deploy"] == "auto"

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from dual_update.core.refusal import Refusal
 from dual_update.core.run import Outcome, RunReport, ServiceResult
 from tests.edges.actions_world import NAME, WEB, Job, Ran, commands_in, git
 from tests.fake_github.faults import Fault
@@ -76,7 +77,7 @@ def test_success_closes_the_issue_sets_deployment_and_status(job: Job, detected:
     head = detected.clusters[0]["head"]
     newest = job.github.find_deployments("shop")[0]
     assert (newest.commit, newest.run, newest.environment) == (head, "20260101T000000Z-abcd", "production")
-    assert job.github.deployment_state(newest.id) == "success"
+    assert job.github.deployment_status(newest.id).state == "success"
     assert job.statuses(head) == {"dual-update/shop": "success", "dual-update/deploy/shop": "success"}
     assert any("Deployed" in one for one in job.comments(issue["number"]))
     assert "| shop | succeeded |" in ran.summary
@@ -102,7 +103,7 @@ def test_failure_leaves_the_issue_open_with_evidence_and_offers_one_way_back(job
     assert [one["state"] for one in reverts] == ["open"]
     assert reverts[0]["html_url"] in ran.summary
     newest = job.github.find_deployments("shop")[0]
-    assert job.github.deployment_state(newest.id) == "failure"
+    assert job.github.deployment_status(newest.id).state == "failure"
     assert set(job.statuses(newest.commit).values()) == {"failure"}
     assert len(ran.annotations("error")) == 1
     assert job.push().outputs["needs-update"] == "true", "what failed is still to be done"
@@ -130,12 +131,103 @@ def test_a_look_that_found_nothing_is_no_news(job: Job) -> None:
 
 
 def test_a_deploy_job_that_left_no_report_is_said_and_deploys_nothing(job: Job, detected: Ran) -> None:
-    before = len(job.server.written())
+    before = len(job.github.find_deployments("shop"))
     ran = report(job, detected)
     assert ran.code == 0
     assert "| shop | no report |" in ran.summary
     assert "dual-update status" in ran.annotations("warning")[0]
-    assert len(job.server.written()) == before
+    assert len(job.github.find_deployments("shop")) == before
+    assert job.statuses(detected.clusters[0]["head"]) == {"dual-update/shop": "failure"}  # it waits no longer
+
+
+def refusal(detected: Ran, reason: str, **more: Any) -> str:
+    """What `apply --format json` answers where it began nothing."""
+    [entry] = detected.clusters
+    last = {"runs": entry["runs"], "run": f"run-{entry['runs'][:6]}"}
+    return json.dumps(Refusal(entry["name"], entry["head"], 5, reason, "Look.", **{**last, **more}).to_json())
+
+
+def test_what_the_host_did_not_begin_is_told_once(job: Job, detected: Ran) -> None:
+    head, deployments = detected.clusters[0]["head"], len(job.repo.deployments)
+    for _ in range(3):  # every scheduled run tries it again
+        ran = report(job, detected, refusal(detected, "Locked by run-7 (password=hunter22)."))
+    assert "| shop | not begun |" in ran.summary
+    assert "Locked by run-7" in ran.annotations("error")[0]
+    [issue] = job.open_issues()
+    [told] = [one for one in job.comments(issue["number"]) if "Not begun" in one]
+    assert "Locked by run-7" in told
+    assert job.statuses(head) == {"dual-update/shop": "failure", "dual-update/deploy/shop": "failure"}
+    assert len(job.repo.deployments) == deployments, "nothing was deployed"
+    report(job, detected, refusal(detected, "web was changed by hand."))
+    assert ["changed by hand" in one for one in job.comments(issue["number"]) if "Not begun" in one] == [True]
+    assert "hunter22" not in json.dumps([*job.repo.comments.values(), *job.repo.statuses[head]]) + ran.log
+    assert job.step("schedule", {}).outputs["deploy"] == "auto", "it is tried again"
+
+
+def test_the_hosts_word_on_what_runs_is_where_the_next_comparison_starts(job: Job, detected: Ran) -> None:
+    """Somebody went back on the host, and GitHub was not told."""
+    older = job.repo.git("rev-list", "--max-parents=0", "main").strip()
+    for _ in range(2):
+        report(job, detected, refusal(detected, "Something else runs.", runs=older, run="by-hand"))
+    assert [one.commit for one in job.github.find_deployments("shop")].count(older) == 1
+    ran = job.step("schedule", {})
+    assert json.loads(ran.outputs["report"])["base"] == older
+
+
+def test_a_late_refusal_takes_nothing_from_what_was_deployed(job: Job, detected: Ran) -> None:
+    report(job, detected, ended(detected, "succeeded"))
+    head = detected.clusters[0]["head"]
+    report(job, detected, refusal(detected, "It is older than what runs.", runs=head))
+    assert set(job.statuses(head).values()) == {"success"}
+
+
+def test_what_was_refused_is_tried_again_and_told_once(job: Job, detected: Ran) -> None:
+    for number in range(3):
+        report(job, detected, ended(detected, "refused", run=f"run-{number}"))
+        assert job.step("schedule", {}).outputs["deploy"] == "auto"
+    [issue] = job.open_issues()
+    assert len([one for one in job.comments(issue["number"]) if "Not deployed" in one]) == 1
+    assert len(job.github.find_deployments("shop", detected.clusters[0]["head"])) == 1
+
+
+def test_a_rollback_is_told_and_stays(job: Job, detected: Ran) -> None:
+    """GitHub knows what runs again, says so where the change came from, and does not bring it back."""
+    report(job, detected, ended(detected, "succeeded"))
+    [entry] = detected.clusters
+    back = ended(
+        detected, "succeeded", run="back", kind="rollback", from_commit=entry["head"], to_commit=entry["base"]
+    )
+    ran = report(job, detected, back, clusters="")
+    assert ran.code == 0
+    newest = job.github.find_deployments("shop")[0]
+    assert (newest.commit, newest.environment) == (entry["base"], "production")
+    [left] = job.github.find_deployments("shop", entry["head"])
+    assert job.github.deployment_status(left.id).state == "inactive"
+    assert job.statuses(entry["head"])["dual-update/deploy/shop"] == "failure"
+    pull = next(iter(job.repo.pulls))
+    assert any("Taken back: shop" in one for one in job.comments(pull))
+    ran = job.step("schedule", {})
+    assert (ran.outputs["needs-update"], ran.outputs["deploy"]) == ("true", "no")
+
+
+@pytest.mark.parametrize(
+    ("more", "outcome", "is_started"),
+    [
+        ({"next": True}, "succeeded", True),
+        ({"next": True}, "unchanged", True),
+        ({"next": True}, "rolled_back", False),
+        ({"next": True, "bake_seconds": 600}, "succeeded", False),
+        ({"next": False}, "succeeded", False),
+    ],
+)
+def test_the_next_stage_is_started_by_a_good_one_only(
+    job: Job, detected: Ran, more: dict[str, Any], outcome: Outcome, *, is_started: bool
+) -> None:
+    matrix = json.dumps([{**detected.clusters[0], **more}])
+    report(job, detected, ended(detected, outcome), clusters=matrix)
+    assert job.repo.dispatches == (
+        [{"ref": "main", "inputs": {}, "workflow": "deploy.yml"}] if is_started else []
+    )
 
 
 @pytest.mark.parametrize(

@@ -107,7 +107,7 @@ def test_failure_keeps_the_issue_open_and_offers_one_way_back(
     assert told.revert is not None
     assert told.revert.base == "main"
     assert told.deployment is not None
-    assert github.deployment_state(told.deployment) == "failure"
+    assert github.deployment_status(told.deployment).state == "failure"
     assert github.status(head, context("shop"))[0] == "failure"
     # Merging it gives the old files back and keeps what came later.
     github.merge(told.revert.number, told.revert.head_commit)
@@ -164,7 +164,7 @@ def test_two_clusters_of_one_environment_are_both_known_as_deployed(
     for cluster in ("eu", "us"):
         run = ran("succeeded", *merged, cluster=cluster)
         tell(run, replace(deployed(run), environment="staging"), github)
-    states = [github.deployment_state(github.find_deployments(one)[0].id) for one in ("eu", "us")]
+    states = [github.deployment_status(github.find_deployments(one)[0].id).state for one in ("eu", "us")]
     assert states == ["success", "success"]
 
 

@@ -13,8 +13,14 @@ from tests.workflows.workflow import SYSTEM, Evaluator, expressions, load, workf
 WORKFLOW = load(SYSTEM)
 JOBS = WORKFLOW["jobs"]
 
-US = {"name": "us", "runner": ["self-hosted", "us"], "deploy": "auto", "environment": None}
-EU = {"name": "eu", "runner": ["self-hosted", "eu"], "deploy": "approve", "environment": "production"}
+US = {"name": "us", "runner": ["self-hosted", "us"], "deploy": "auto", "environment": None, "batch": 1}
+EU = {
+    "name": "eu",
+    "runner": ["self-hosted", "eu"],
+    "deploy": "approve",
+    "environment": "production",
+    "batch": 1,
+}
 
 RUN = {"conclusion": "success", "event": "push", "head_repository": {"full_name": "ada/shop"}}
 EVENTS: dict[str, dict[str, Any]] = {
@@ -68,6 +74,7 @@ def test_every_condition_is_known_here() -> None:
         "deploy",
         "deploy: Keep the run's report",
         "rollback",
+        "rollback: Keep the run's report",
         "report",
     }
 
@@ -243,25 +250,11 @@ def test_the_environment_that_asks(github_says: Evaluator, cluster: dict[str, An
 # --- deploy and rollback ---------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(
-    ("name", "sender", "approve", "agreed"),
-    [
-        ("workflow_dispatch", "User", "true", True),
-        ("workflow_dispatch", "User", "false", False),
-        ("workflow_dispatch", "User", None, False),
-        ("workflow_dispatch", "Bot", "true", False),  # what a workflow dispatches is nobody's word
-        ("push", "User", "true", False),
-        ("repository_dispatch", "User", "true", False),
-    ],
-)
-def test_whose_word_may_cost_data(
-    github_says: Evaluator, name: str, sender: str, approve: str | None, *, agreed: bool
-) -> None:
+def test_whose_word_it_is_was_settled_by_detect() -> None:
+    """The deploy job reads no input of the event: an approval is decided once, by who judged the plan."""
     step = JOBS["deploy"]["steps"][0]
-    inputs = {} if approve is None else {"approve": approve}
-    told = contexts(name, {"inputs": inputs, "sender": {"type": sender}})
-    said = github_says.filled(step["env"]["APPROVE"], **told)
-    assert (said == "true") is agreed
+    assert "inputs" not in json.dumps(step["env"])
+    assert step["env"]["APPROVAL"] == "${{ matrix.cluster.approval }}"
 
 
 def test_each_cluster_deploys_on_its_own_runner(github_says: Evaluator) -> None:
@@ -270,7 +263,17 @@ def test_each_cluster_deploys_on_its_own_runner(github_says: Evaluator) -> None:
     assert github_says.filled(job["strategy"]["matrix"]["cluster"], needs=needs) == [US, EU]
     for cluster in (US, EU):
         assert github_says.filled(job["runs-on"], matrix={"cluster": cluster}) == cluster["runner"]
-    assert job["strategy"]["fail-fast"] is False
+
+
+@pytest.mark.parametrize(("batch", "stops"), [(1, True), (2, False)])
+def test_one_by_one_the_first_failure_stops_the_rest(
+    github_says: Evaluator, batch: int, *, stops: bool
+) -> None:
+    """Side by side it must not: a sibling would be stopped in the middle of its own update."""
+    strategy = JOBS["deploy"]["strategy"]
+    needs = {"detect": needed(clusters=json.dumps([{**US, "batch": batch}, EU]))}
+    assert github_says.filled(strategy["max-parallel"], needs=needs) == batch
+    assert github_says.filled(strategy["fail-fast"], needs=needs) is stops
 
 
 @pytest.mark.parametrize("job", ["deploy", "rollback"])
@@ -317,10 +320,20 @@ def test_a_report_is_kept_however_the_deploy_ended(github_says: Evaluator, statu
 def test_the_end_is_told_whenever_a_deploy_was_tried(
     github_says: Evaluator, deployed: str, detected: str, *, is_cancelled: bool
 ) -> None:
-    told = contexts("push", needs={"detect": needed(detected), "deploy": needed(deployed)})
+    needs = {"detect": needed(detected), "deploy": needed(deployed), "rollback": needed("skipped")}
+    told = contexts("push", needs=needs)
     status = {"success": deployed == "success", "failure": deployed == "failure", "cancelled": is_cancelled}
     wanted = detected == "success" and deployed in ("success", "failure", "cancelled")
     assert runs(github_says, "report", told, status) is wanted
+
+
+@pytest.mark.parametrize("ended", RESULTS)
+def test_the_end_is_told_whenever_a_rollback_was_tried(github_says: Evaluator, ended: str) -> None:
+    skipped = needed("skipped")
+    told = contexts(
+        "workflow_dispatch", needs={"detect": skipped, "deploy": skipped, "rollback": needed(ended)}
+    )
+    assert runs(github_says, "report", told) is (ended != "skipped")
 
 
 # --- what callers get ------------------------------------------------------------------------------

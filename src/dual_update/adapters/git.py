@@ -458,6 +458,9 @@ class GitRepository:
         out = self.git("rev-list", "--first-parent", f"--max-count={limit}", commit).out
         return tuple(out.split())
 
+    def is_ancestor(self, older: str, newer: str) -> bool:
+        return self.try_git("merge-base", "--is-ancestor", older, newer).code == 0
+
     def has(self, commit: str) -> bool:
         """Is the commit in this clone."""
         return not commit.startswith("-") and self._objects.has(commit)

@@ -19,6 +19,7 @@ from dual_update.usecases.github_ports import (
     CommitState,
     Deployment,
     DeploymentState,
+    DeploymentStatus,
     Issue,
     Label,
     Pull,
@@ -185,9 +186,9 @@ class PyGithubRepository(HistoryOfRepository, CodeOfRepository):
         )
         return [one for one in listed if one.cluster == cluster]
 
-    def deployment_state(self, deployment: int) -> str:
+    def deployment_status(self, deployment: int) -> DeploymentStatus:
         newest: Any = next(self._pages(f"/deployments/{deployment}/statuses", most=1), {})
-        return str(newest.get("state") or "")
+        return DeploymentStatus(str(newest.get("state") or ""), str(newest.get("created_at") or ""))
 
     def deploy(self, commit: str, cluster: str, run: str, environment: str) -> Deployment:
         def found() -> Deployment | None:

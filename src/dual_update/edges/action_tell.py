@@ -152,7 +152,8 @@ def status_of(one: "Judged", *, is_proposal: bool) -> "tuple[CommitState, str]":
     if is_proposal or not one.decision.needs_update:
         return "success", f"{title}."
     says = {"auto": "is deployed now", "approve": "waits for a person", "no": "is not deployed"}
-    return "pending", f"{title}; {says[one.approval.deploy]}. {one.approval.why}"[:140]
+    state: CommitState = "failure" if one.approval.has_failed else "pending"
+    return state, f"{title}; {says[one.approval.deploy]}. {one.approval.why}"[:140]
 
 
 def withdrawn(now: "Occasion", github: "GitHub", step: "Step") -> None:

@@ -2,14 +2,15 @@
 
 import json
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from dual_update.core.errors import ExitCode, NotNow, UsageError
+from dual_update.core.errors import DualUpdateError, ExitCode, NotNow, UsageError
 from dual_update.edges.rollout_command import rollout_options
 from dual_update.edges.serve import serve_options
 from dual_update.wiring import Settings
@@ -17,6 +18,7 @@ from dual_update.wiring import Settings
 if TYPE_CHECKING:
     from dual_update.core.run import RunReport
     from dual_update.usecases.apply import Proposal
+    from dual_update.usecases.site import Site
 
 FORMATS = click.Choice(["text", "json", "markdown"])
 
@@ -78,6 +80,20 @@ def applying(command: Callable[..., Any]) -> Callable[..., Any]:
         ),
         click.option("--strategy", default="", help="An installed strategy, by name [the change decides]"),
         click.option("--ref", help="The wanted revision [the upstream's tip, else HEAD]"),
+    ):
+        command = option(command)
+    return command
+
+
+def working(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Options of what changes a cluster: how it waits for others, and in which process."""
+    for option in (
+        click.option(
+            "--wait", "wait_seconds", type=float, default=0.0, help="Seconds to wait for a locked cluster [0]"
+        ),
+        click.option(
+            "--worker", is_flag=True, help="Run in a process that outlives this one; this one follows it."
+        ),
     ):
         command = option(command)
     return command
@@ -171,10 +187,14 @@ def plan_command(
 @click.option(
     "--approved-by", default="", help="Who read the plan that --expect names and agreed, also to lose data."
 )
-@click.option("--worker", is_flag=True, help="Run in a process that outlives this one; this one follows it.")
+@working
 @click.option("--expect", default="", help="Refuse anything but the plan or decision with this fingerprint.")
+@click.option("--from", "comes_from", default="", help="Refuse where another revision than this one runs.")
+@click.option("--allow-older", is_flag=True, help="With --auto: also to a commit that what runs has already.")
 @click.option(
-    "--wait", "wait_seconds", type=float, default=0.0, help="Seconds to wait for a locked cluster [0]"
+    "--mode",
+    type=click.Choice(["dual", "watchtower_only", "revamp_only"]),
+    help="Which hands may be used [the config's]",
 )
 def apply_command(
     settings: Settings,
@@ -184,9 +204,12 @@ def apply_command(
     strategy: str,
     approved_by: str,
     expect: str,
+    comes_from: str,
+    mode: str | None,
     wait_seconds: float,
     *,
     accept_drift: bool,
+    allow_older: bool,
     auto: bool,
     check_only: bool,
     worker: bool,
@@ -201,7 +224,9 @@ def apply_command(
         raise UsageError("--approved-by says who agreed, and --expect has to say to what.")
     if worker and not check_only:
         return _follow_worker(settings, is_approved=auto or bool(approved_by))
-    with open_site(replace(settings, strategy=strategy), ref, progress) as (site, commit):
+    overrides = {**settings.overrides, **({"mode": mode} if mode else {})}
+    settings = replace(settings, strategy=strategy, overrides=overrides)
+    with open_site(settings, ref, progress) as (site, commit), answering(output_format, site, commit):
         request = ApplyRequest(
             commit,
             _scope(scope, site.config.scope),
@@ -210,6 +235,8 @@ def apply_command(
             approved_by=approved_by,
             accepts_drift=accept_drift,
             expect=expect,
+            comes_from=_known(site, comes_from),
+            allows_older=allow_older,
             wait_seconds=wait_seconds,
         )
         if check_only:
@@ -240,20 +267,26 @@ def _follow_worker(settings: Settings, *, is_approved: bool) -> int:
 @shared
 @click.option("--to", default="", help="Return to what ran before this run [the newest change]")
 @click.option("--auto", is_flag=True, help="Do not ask.")
-def rollback_command(settings: Settings, output_format: str, to: str, *, auto: bool) -> int:
+@working
+def rollback_command(
+    settings: Settings, output_format: str, to: str, wait_seconds: float, *, auto: bool, worker: bool
+) -> int:
     """Return to what ran before a run: images, files, containers. Volume contents stay as they are."""
     from dual_update.usecases.rollback import choose, earlier, rollback
-    from dual_update.wiring import deaf, interrupt_on_termination, open_site
+    from dual_update.wiring import at_its_checkout, deaf, interrupt_on_termination, open_site
 
     interrupt_on_termination()
-    with open_site(settings, "HEAD", progress) as (site, _):
+    if worker:
+        return _follow_worker(settings, is_approved=auto)
+    settings = at_its_checkout(settings)
+    with open_site(settings, "HEAD", progress) as (site, _), answering(output_format, site):
         record = choose(site, to)
         target = earlier(record)
         before = str(target.commit or "")[:12] if target else ""
         question = f"Return {site.cluster} to what ran before run {record['run']} (commit {before})?"
         if not auto and not confirm(question):
             raise NotNow("Not approved; nothing was changed.")
-        report = rollback(site, record, deaf)
+        report = rollback(site, record, deaf, wait_seconds=wait_seconds)
     return finish(report, output_format, settings)
 
 
@@ -435,6 +468,38 @@ def action_command() -> int:
 
 def _scope(flag: str | None, configured: str) -> Any:
     return flag or configured
+
+
+def _known(site: "Site", revision: str) -> str:
+    """The commit of a revision. One that is not in this clone is what it was called: it cannot run here."""
+    try:
+        return site.repository.resolve([revision])[0] if revision else ""
+    except UsageError:
+        return revision
+
+
+@contextmanager
+def answering(output_format: str, site: "Site", wanted: str = "") -> Iterator[None]:
+    """Machines get an answer, too, where nothing was begun: why, and what this host knows to run."""
+    from dual_update.core.refusal import Refusal
+    from dual_update.usecases.situation import last_success
+
+    try:
+        yield
+    except DualUpdateError as error:
+        if output_format == "json":
+            last = last_success(site) or {}
+            refusal = Refusal(
+                site.cluster,
+                wanted,
+                int(error.exit_code),
+                error.message,
+                error.hint,
+                runs=last.get("to"),
+                run=last.get("run"),
+            )
+            write(as_json(refusal.to_json()), None)
+        raise
 
 
 def progress(words: str) -> None:

@@ -33,7 +33,11 @@ Deaf = Callable[[], AbstractContextManager[None]]
 @dataclass(frozen=True)
 class ApplyRequest:
     """What to apply and who agreed: `is_approved` by `--auto`, `is_approved_by_person` by one who read it;
-    `approved_by` is their name, where it is known."""
+    `approved_by` is their name, where it is known.
+
+    `comes_from` is the commit that was taken to run when this was judged; empty where nobody compares.
+    `allows_older`: to a commit that what runs contains already, too.
+    """
 
     ref: str
     scope: Scope = "cluster"
@@ -42,6 +46,8 @@ class ApplyRequest:
     approved_by: str = ""
     accepts_drift: bool = False
     expect: str = ""
+    comes_from: str = ""
+    allows_older: bool = True
     wait_seconds: float = 0.0
     why: str = "apply"
 
@@ -55,6 +61,9 @@ class Proposal:
     fingerprint: str
     images: Mapping[str, str] = field(default_factory=dict)
     """Reference -> digest that was shown with the plan; empty where nobody compares it with another."""
+
+    is_older: bool = False
+    """What runs contains the wanted commit already: this would go back."""
 
     @property
     def has_nothing_to_do(self) -> bool:
@@ -70,6 +79,10 @@ def propose(site: Site, request: ApplyRequest) -> Proposal:
     strategy = (site.strategy() if usual.name != "none" else None) or usual
     plan = with_hooks(strategy.plan(situation), site.config.hooks, is_first=situation.is_first)
     notes = [*plan.notes, *(f"a person must agree: {why}" for why in needs_person(seen)), *seen.drift]
+    runs, head = situation.came_from, situation.decision.head
+    is_older = runs not in {None, head} and site.repository.is_ancestor(head, str(runs))
+    if is_older:
+        notes.append(f"{head[:12]} is older than what runs, {str(runs)[:12]}: this goes back.")
     if any(step.op in {"revamp", "recreate", "roll"} for step in plan.steps):
         notes.append("what a new version writes into volumes is not taken back by a rollback.")
     is_compared = bool(request.expect) or not request.is_approved
@@ -78,7 +91,7 @@ def propose(site: Site, request: ApplyRequest) -> Proposal:
     plan = replace(plan, notes=tuple(notes))
     facts = evidence(site, seen, plan, asks_registry=is_compared)
     fingerprint = plans.plan_fingerprint(situation.decision, plan, situation.observed, facts)
-    return Proposal(seen, plan, fingerprint, facts.images)
+    return Proposal(seen, plan, fingerprint, facts.images, is_older)
 
 
 def needs_person(seen: Seen) -> tuple[str, ...]:
@@ -109,6 +122,7 @@ def apply(site: Site, request: ApplyRequest, ask: Ask, deaf: Deaf) -> RunReport:
                 "The cluster changed while the plan was read.", hint="Look at the new plan and decide again."
             )
         _as_expected(proposal, request)
+        _as_judged(proposal, request)
         _refuse(site, proposal, request)
         if proposal.has_nothing_to_do:
             return _unchanged(site, proposal)
@@ -141,7 +155,7 @@ def _agreed(proposal: Proposal, request: ApplyRequest, ask: Ask) -> ApplyRequest
         )
     if not ask(proposal):
         raise NotNow("Not approved; nothing was changed.")
-    return replace(request, is_approved_by_person=True)
+    return replace(request, is_approved_by_person=True, allows_older=True)  # the plan said so
 
 
 def _as_expected(proposal: Proposal, request: ApplyRequest) -> None:
@@ -156,6 +170,28 @@ def _as_expected(proposal: Proposal, request: ApplyRequest) -> None:
         f"This is not the plan that was expected: {'; '.join(reasons)}.",
         hint=f"The plan is now {proposal.fingerprint}. Look at it with `dual-update plan`.",
     )
+
+
+def _as_judged(proposal: Proposal, request: ApplyRequest) -> None:
+    """Raise NotNow where another commit runs than the one this was judged from, or it would go back unasked.
+
+    A job may come late: an approval given yesterday, a run that is started again. What came to the cluster
+    meanwhile must not be undone by it.
+    """
+    situation = proposal.seen.situation
+    head, runs = situation.decision.head, situation.came_from
+    if runs is None or runs == head:
+        return
+    if request.comes_from not in {"", runs}:
+        raise NotNow(
+            f"This was judged as an update from {request.comes_from[:12]}, and the cluster runs {runs[:12]}.",
+            hint="Judge it again: run the workflow once more, or look at it with `dual-update plan`.",
+        )
+    if proposal.is_older and not request.allows_older and request.expect != proposal.fingerprint:
+        raise NotNow(
+            f"Commit {head[:12]} is older than what runs, {runs[:12]}.",
+            hint="To go back use `dual-update rollback`, or apply it with --allow-older.",
+        )
 
 
 def _refuse(site: Site, proposal: Proposal, request: ApplyRequest) -> None:

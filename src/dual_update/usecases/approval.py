@@ -39,10 +39,15 @@ class Circumstances:
 
 @dataclass(frozen=True)
 class Approval:
-    """The answer and one sentence that says why."""
+    """The answer, one sentence that says why, and whose word it is or needs.
+
+    `has_failed`: it is not offered because this very commit failed before.
+    """
 
     deploy: Answer
     why: str
+    by: Literal["rules", "person", "environment"] = "rules"
+    has_failed: bool = False
 
 
 def approval(decision: Decision, circumstances: Circumstances, github: History) -> Approval:
@@ -55,7 +60,7 @@ def approval(decision: Decision, circumstances: Circumstances, github: History) 
     if now.holds:
         return Approval("no", now.holds[0])
     if now.has_person:
-        return Approval("auto", "A person asked for this deploy by hand.")
+        return Approval("auto", "A person asked for this deploy by hand.", by="person")
     if decision.needs_person:
         return _asked(f"Data may be lost: {decision.needs_person[0]}", now, github)
     if now.has_auto_approve:
@@ -174,10 +179,10 @@ def _asked(why: str, now: Circumstances, github: History) -> Approval:
     except DualUpdateError as error:
         return Approval("no", f"{why} Whether a person is asked could not be found out: {error.message}")
     if guard.has_reviewers:
-        return Approval("approve", why)
+        return Approval("approve", why, by="environment")
     wrong = "has no required reviewers" if guard.does_exist else "does not exist"
     return Approval(
         "no",
         f"{why} The environment {now.environment!r} {wrong}, so nobody would be asked: add reviewers to it"
-        " (Settings, Environments), or start the deploy by Run workflow.",
+        " (Settings, Environments), or start the deploy by Run workflow with the box approve ticked.",
     )

@@ -116,6 +116,14 @@ class Deployment:
 
 
 @dataclass(frozen=True)
+class DeploymentStatus:
+    """The newest word about a deployment, and when it was said (RFC 3339); empty where there is none."""
+
+    state: str = ""
+    since: str = ""
+
+
+@dataclass(frozen=True)
 class Protection:
     """How an environment is guarded. One that does not exist is guarded by nothing."""
 
@@ -243,9 +251,7 @@ class GitHub(History, Code, Protocol):
         """Our deployments of a cluster, of one commit where one is given; newest first."""
         ...
 
-    def deployment_state(self, deployment: int) -> str:
-        """The newest status, empty when there is none."""
-        ...
+    def deployment_status(self, deployment: int) -> DeploymentStatus: ...
 
     def deploy(self, commit: str, cluster: str, run: str, environment: str) -> Deployment: ...
     def set_deployment_state(

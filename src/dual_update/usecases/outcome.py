@@ -91,8 +91,10 @@ def tell(run: Mapping[str, Any], deploy: Deploy, github: GitHub, evidence: Evide
     """Tell how a run ended; `run` is its JSON. Never raises for what GitHub does."""
     run = masked_all(dict(run), evidence.hidden)
     is_good = run["outcome"] in GOOD
+    is_back = run.get("kind", "apply") == "rollback"
     words = SENTENCES[run["outcome"]]
-    state: DeploymentState = "success" if is_good else "failure"
+    # What was refused touched nothing and may be tried again by itself; what failed may not (`left_before`).
+    state: DeploymentState = "success" if is_good else "error" if run["outcome"] == "refused" else "failure"
     warnings: list[str] = []
     deployments: list[int] = []
     reverts: list[Pull] = []
@@ -110,11 +112,13 @@ def tell(run: Mapping[str, Any], deploy: Deploy, github: GitHub, evidence: Evide
     )
     if is_good:
         quietly(lambda: _close_reverts(deploy, github), warnings.append)
-    elif run.get("kind", "apply") == "apply":
+    if is_good and is_back:
+        quietly(lambda: _leave(run, deploy, github), warnings.append)
+    elif not is_good and not is_back:
         quietly(lambda: reverts.extend(_offer_revert(run, deploy, github)), warnings.append)
     revert = reverts[0] if reverts else None
     text = body(run, deploy, evidence, revert)
-    quietly(lambda: issues.extend(_tell_issues(deploy, github, text, is_good=is_good)), warnings.append)
+    quietly(lambda: issues.extend(_tell_issues(run, deploy, github, text, is_good=is_good)), warnings.append)
     quietly(lambda: pulls.extend(_tell_pulls(run, deploy, github, text)), warnings.append)
     return Told(deployments[0] if deployments else None, tuple(issues), tuple(pulls), revert, tuple(warnings))
 
@@ -125,9 +129,12 @@ def context(cluster: str) -> str:
 
 
 def _set_deployment(deploy: Deploy, github: GitHub, state: DeploymentState, words: str) -> Deployment:
-    there = [one for one in github.find_deployments(deploy.cluster, deploy.commit) if one.run == deploy.run]
+    known = github.find_deployments(deploy.cluster, deploy.commit)
+    there = [one for one in known if one.run == deploy.run]
+    if state == "error" and not there:  # refused again: one entry is enough
+        there = [one for one in known[:1] if github.deployment_status(one.id).state == state]
     made = there[0] if there else github.deploy(deploy.commit, deploy.cluster, deploy.run, deploy.environment)
-    if github.deployment_state(made.id) != state:
+    if github.deployment_status(made.id).state != state:
         github.set_deployment_state(made.id, state, words, deploy.url)
     return made
 
@@ -138,10 +145,25 @@ def _set_status(deploy: Deploy, github: GitHub, state: CommitState, words: str) 
         github.set_status(deploy.commit, name, state, words, deploy.url)
 
 
+def _leave(run: Mapping[str, Any], deploy: Deploy, github: GitHub) -> None:
+    """A person went back: the commit that was left is deployed no more, and says so."""
+    left = str(run.get("from") or "")
+    if not left or left == deploy.commit:
+        return
+    words = one_line(f"Taken back by a person; {deploy.commit[:12]} runs again.")
+    for one in github.find_deployments(deploy.cluster, left)[:1]:
+        if github.deployment_status(one.id).state == "success":
+            github.set_deployment_state(one.id, "inactive", words, deploy.url)
+    if github.status(left, context(deploy.cluster)) != ("failure", words):
+        github.set_status(left, context(deploy.cluster), "failure", words, deploy.url)
+
+
 # Issue and pull requests
 
 
-def _tell_issues(deploy: Deploy, github: GitHub, text: str, *, is_good: bool) -> Sequence[int]:
+def _tell_issues(
+    run: Mapping[str, Any], deploy: Deploy, github: GitHub, text: str, *, is_good: bool
+) -> Sequence[int]:
     """Done: said and closed as completed. Failed: said, and open again if it was closed; where there is
     none, one is opened, for a failure nobody hears of is the worst."""
     marker = marker_of(deploy.cluster, deploy.fingerprint) if deploy.fingerprint else None
@@ -157,7 +179,7 @@ def _tell_issues(deploy: Deploy, github: GitHub, text: str, *, is_good: bool) ->
         new = marker or marker_of(deploy.cluster, deploy.commit)
         told = [github.open_issue(new, title, "What happened is told below.\n", [LABEL])]
     for one in told:
-        _say(github, one.number, deploy, text)
+        say(github, one.number, _marker(run, deploy), text)
         if is_good:
             github.edit_issue(one.number, is_open=False, reason="completed")
         elif not one.is_open:
@@ -166,23 +188,31 @@ def _tell_issues(deploy: Deploy, github: GitHub, text: str, *, is_good: bool) ->
 
 
 def _tell_pulls(run: Mapping[str, Any], deploy: Deploy, github: GitHub, text: str) -> Sequence[int]:
-    """Every pull request that this deploy brought to the cluster; the merge has closed them already."""
-    base = run.get("from")
-    line = first_parents(github, base, deploy.commit) if base else None
-    commits = [one.id for one in line or ()][-TOLD_PULLS:] or [deploy.commit]
+    """Every pull request that this deploy brought to the cluster, or took from it; all are merged."""
+    base, to = run.get("from"), deploy.commit
+    if run.get("kind") == "rollback" and base:
+        base, to = to, base
+    line = first_parents(github, base, to) if base else None
+    commits = [one.id for one in line or ()][-TOLD_PULLS:] or [to]
     numbers: dict[int, None] = {}
     for commit in commits:
         for pull in github.pulls_of(commit):
             if pull.is_merged and pull.base == deploy.deploy_branch:
                 numbers[pull.number] = None
     for number in numbers:
-        _say(github, number, deploy, text)
+        say(github, number, _marker(run, deploy), text)
     return list(numbers)
 
 
-def _say(github: GitHub, number: int, deploy: Deploy, text: str) -> None:
-    """One comment a run, changed in place when there is more to say; twins of a lagging list go."""
-    marker = f"<!-- dual-update run {in_marker(deploy.cluster)} {in_marker(deploy.run)} -->"
+def _marker(run: Mapping[str, Any], deploy: Deploy) -> str:
+    """A comment for each run; what was refused is tried again by itself, so it has one for each commit."""
+    if run["outcome"] == "refused":
+        return f"<!-- dual-update refused {in_marker(deploy.cluster)} {deploy.commit} -->"
+    return f"<!-- dual-update run {in_marker(deploy.cluster)} {in_marker(deploy.run)} -->"
+
+
+def say(github: GitHub, number: int, marker: str, text: str) -> None:
+    """One comment with this marker, changed when there is more to say; twins of a lagging list go."""
     there = github.find_comments(number, marker)
     for twin in there[1:]:
         github.drop_comment(twin.id)
@@ -254,6 +284,8 @@ def body(run: Mapping[str, Any], deploy: Deploy, evidence: Evidence, revert: Pul
     """The comment: outcome, reason, what failed and its evidence, what became of services, what to do."""
     is_good = run["outcome"] in GOOD
     title = {"succeeded": "Deployed", "unchanged": "Already deployed", "refused": "Not deployed"}
+    if run.get("kind") == "rollback":
+        title["succeeded"] = "Taken back"
     seconds = float(run.get("duration_seconds") or 0)
     lines = [
         f"### {title.get(run['outcome'], 'Deploy failed')}: {escape(deploy.cluster)}",
@@ -341,6 +373,11 @@ def _by_hand(run: Mapping[str, Any], deploy: Deploy, revert: Pull | None) -> lis
 
 def _short(image_id: Any) -> str:
     return str(image_id).removeprefix("sha256:")[:12] if image_id else "nothing"
+
+
+def one_line(text: str) -> str:
+    """The description of a status: one line, as long as GitHub takes."""
+    return " ".join(text.split())[:140]
 
 
 def _plain(text: str) -> str:

@@ -59,6 +59,10 @@ class Repository(Protocol):
         """The commit and its first-parent ancestors, newest first."""
         ...
 
+    def is_ancestor(self, older: str, newer: str) -> bool:
+        """Does `newer` contain `older`; false where one of them is not in this clone."""
+        ...
+
     def changed(self, base: str, head: str) -> Sequence[FileChange]:
         """Every path that differs between two commits, those inside moved submodules too."""
         ...

@@ -67,6 +67,9 @@ class _HostRepository:
     def history(self, commit: str, limit: int) -> Sequence[str]:
         return self._site.repository.history(str(commit), limit)
 
+    def is_ancestor(self, older: str, newer: str) -> bool:
+        return self._site.repository.is_ancestor(str(older), str(newer))
+
     def tree(self, commit: str) -> HostTree:
         plain = self._site.repository.tree(str(commit))
         if isinstance(commit, _Deployed) and self._earlier is not None:
