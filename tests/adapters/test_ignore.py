@@ -22,6 +22,9 @@ class Tree:
     def real(self, path: str) -> str:
         return path
 
+    def links(self, path: str) -> tuple[str, ...]:
+        return ()
+
 
 @pytest.mark.parametrize(
     ("ignore", "path", "is_sent"),

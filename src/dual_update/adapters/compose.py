@@ -9,6 +9,7 @@ directory, reach nothing and start nothing, within bounds of memory, output and 
 cannot confine it, references.py checks every file before compose sees it.
 """
 
+import hashlib
 import json
 import os
 import re
@@ -22,6 +23,7 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from dual_update.adapters import compose_words, references, sandbox
+from dual_update.adapters.ignore import is_git_ignored
 from dual_update.adapters.process import Result, run
 from dual_update.adapters.stand_ins import stand_ins
 from dual_update.core import secrecy
@@ -47,6 +49,9 @@ MOST_ROUNDS = 50
 DEEPEST = 100
 """How deep values may be nested. Compose's own schema ends at 12."""
 
+HOME = "/home/of-the-deployer"
+"""What `~` and `$HOME` are in a model: the same on every machine, so that two renders compare equal."""
+
 _PLUGIN_DIRECTORIES = (
     "/usr/local/lib/docker/cli-plugins",
     "/usr/local/libexec/docker/cli-plugins",
@@ -64,10 +69,11 @@ _OWN_TERMS = {
     "LC_ALL": "C",
 }
 
+_OPENED = re.compile(r"open (?P<path>/.+?): no such file or directory")
 _MISSING = (
     re.compile(r"env file (?P<path>/.+?) not found"),
     re.compile(r"label file (?P<path>/.+?) not found"),
-    re.compile(r"open (?P<path>/.+?): no such file or directory"),
+    _OPENED,
     re.compile(r"stat (?P<path>/.+?): no such file or directory"),
 )
 
@@ -78,7 +84,13 @@ _NO_VALUE = (
 )
 
 _LOOKS_FURTHER = re.compile(rb"env_file|extends|include|label_file")
+_MERGES = re.compile(
+    rb"""(?:^|[\s{,"'-])["']?(?:extends|include)["']?[ \t]*:"""
+    rb"""(?P<value>[ \t]*(?:\{[^{}]*\}|\[[^\]]*\]|[^,{}\[\]]*))"""
+)
+_REFERENCE = re.compile(rb"\$\{?([A-Za-z_][A-Za-z0-9_]*)")
 _TOKEN = re.compile(rb"[A-Za-z0-9_.@/-]+")
+_DEFAULTED = re.compile(rb"(?<!\$)\$\{[A-Za-z_][A-Za-z0-9_]*:?[-+]")
 
 
 @cache
@@ -133,6 +145,7 @@ class _Rendering:
         self._tree = tree
         self._files: Sequence[str] = ()
         self._consulted: set[str] = set()
+        self._composed: set[str] = set()
         self._written: dict[str, bytes] = {}
         self._bytes = 0
         self._conditional: list[str] = []
@@ -148,6 +161,7 @@ class _Rendering:
 
     def run(self, files: Sequence[str]) -> Rendered:
         self._files = files
+        self._composed.update(files)
         self._project.mkdir(parents=True)
         for file in files:
             if not self._write(file):
@@ -167,7 +181,9 @@ class _Rendering:
         if result.code != 0:
             raise self._refusal(result)
         model = self._canonical(result.out)
-        if not has_dot_env and "variable is not set" in result.err:
+        given = self._given(model)
+        is_bare = "variable is not set" in result.err or "" in given.values()
+        if not has_dot_env and (is_bare or self._may_be_replaced(dot_env)):
             self._conditional.append(dot_env)
         return Rendered(
             name=model.get("name", ""),
@@ -179,10 +195,12 @@ class _Rendering:
             models=self._models(files),
             files=tuple(files),
             consulted=frozenset(self._consulted),
+            composed=frozenset(self._composed),
             conditional=tuple(dict.fromkeys(self._conditional)),
             warnings=compose_words.warnings(result.err, self._written.values()),
             profiles=self._profiles(base),
             hidden=self._hidden(),
+            given=given,
         )
 
     def _config(self, files: Sequence[str], *options: str) -> Result:
@@ -236,7 +254,7 @@ class _Rendering:
         environment = {
             **self._stand_ins,
             **_OWN_TERMS,
-            "HOME": str(self._scratch),
+            "HOME": HOME,
             "PATH": str(self._scratch),
         }
         if self._bytes < MB:  # a small model may leave its garbage lie: a fifth less time
@@ -265,8 +283,10 @@ class _Rendering:
             if path in self._written:
                 return False
             if path not in self._consulted and self._write(path):
+                if found.re is _OPENED and self._is_yaml(path):
+                    self._composed.add(path)
                 return True
-            if found.re is _MISSING[0]:
+            if found.re is _MISSING[0] or self._is_environment(path):
                 self._conditional.append(path)
                 self._put(path, b"")
                 return True
@@ -298,8 +318,11 @@ class _Rendering:
         if b"project_directory" in content:
             self._make_directories()
         here = os.path.dirname(path)  # noqa: PTH120  a path of a tree, not of this machine
+        merged = _merged(content)
         for token in set(_TOKEN.findall(content)):
             named = os.path.normpath(os.path.join(here, token.decode()))  # noqa: PTH118
+            if token in merged and named in self._known and named.endswith((".yml", ".yaml", ".json")):
+                self._composed.add(named)
             for candidate in (named, os.path.join(named, ".env")):  # noqa: PTH118
                 if candidate in self._known and candidate not in self._consulted:
                     self._write(candidate)
@@ -337,9 +360,8 @@ class _Rendering:
         """The model with this scratch directory's paths rewritten. The directory's name is random."""
         if "\n" + "  " * DEEPEST in text:  # compose indents by two
             raise self._refused(f"values are nested deeper than {DEEPEST} levels.")
-        text = text.replace(f'"{self._root}', f'"{SOURCE_ROOT}').replace(
-            f'"{self._outside}', f'"{OUTSIDE_ROOT}'
-        )
+        for place, shown in ((self._root, SOURCE_ROOT), (self._outside, OUTSIDE_ROOT)):
+            text = text.replace(_as_go_writes(str(place)), shown)  # also amid a value: `--root=${PWD}`
         try:
             model: dict[str, Any] = json.loads(text)
         except ValueError:  # a number with more digits than Python converts
@@ -384,6 +406,48 @@ class _Rendering:
             if not self._is_yaml(path)
             for pair in secrecy.assignments(content.decode("utf-8", "replace"))
         )
+
+    def _is_environment(self, path: str) -> bool:
+        """Does an `include` name this path as its env_file, going by the text."""
+        name = path.rpartition("/")[2].encode()
+        return any(
+            b"env_file" in content and b"include" in content and name in content
+            for content in self._written.values()
+        ) and not path.endswith((".yml", ".yaml", ".json"))
+
+    def _may_be_replaced(self, dot_env: str) -> bool:
+        """Has a variable a default that the host's own `.env`, which git leaves alone, may replace."""
+        texts = (content for path, content in self._written.items() if self._is_yaml(path))
+        return any(_DEFAULTED.search(one) for one in texts) and is_git_ignored(self._tree, dot_env)
+
+    def _given(self, model: Mapping[str, Any]) -> dict[str, str]:
+        """What configs and secrets get from variables, as digests, which compose's model leaves out.
+
+        Not the value itself, whose finding is compose's, but every line of the files that may make it, so
+        that no other value has the same digest. Empty where no file says anything of the variable.
+        """
+        resources = [*(model.get("configs") or {}).values(), *(model.get("secrets") or {}).values()]
+        names = {str(one["environment"]) for one in resources if one and one.get("environment")}
+        if not names:
+            return {}
+        lines: dict[str, list[str]] = {}
+        for path, content in sorted(self._written.items()):
+            if not self._is_yaml(path):
+                for name, value in secrecy.assignments(content.decode("utf-8", "replace")):
+                    lines.setdefault(name, []).append(f"{path}\0{value}")
+        found = {}
+        for name in names:
+            seen: dict[str, None] = {}
+            waiting = [name]
+            while waiting:
+                one = waiting.pop()
+                if one not in seen:
+                    seen[one] = None
+                    values = "\0".join(lines.get(one, ())).encode()
+                    waiting += (used.decode() for used in _REFERENCE.findall(values))
+            said = json.dumps([[one, lines.get(one, [])] for one in sorted(seen)])
+            found[name] = hashlib.sha256(said.encode()).hexdigest() if name in lines else ""
+        return found
 
     def _hidden(self) -> frozenset[str]:
         """Values that must not show where a variable is part of a field that is shown.
@@ -436,3 +500,37 @@ class _Rendering:
             f"{where} of commit {self._tree.commit[:12]} names {shown}, outside of the repository.",
             hint="Only files of the repository are read. Put it there, or take the reference out.",
         )
+
+
+def _as_go_writes(path: str) -> str:
+    """A path inside a JSON string as Go's encoder has it, which hides `<`, `>` and `&`."""
+    text = json.dumps(path, ensure_ascii=False)[1:-1]
+    return re.sub("[<>&\u2028\u2029]", lambda found: f"\\u{ord(found[0]):04x}", text)
+
+
+def _merged(content: bytes) -> frozenset[bytes]:
+    """Words of a compose file that may name files to merge: what stands behind `extends` and `include`.
+
+    By the text, since files with tags of compose's own are no YAML for others. A file that is missed here is
+    compared byte by byte where it is mounted or built from, too, so that at most a comment counts.
+    """
+    found: set[bytes] = set()
+    depth: int | None = None
+    for line in content.splitlines():
+        text = line.lstrip()
+        here = len(line) - len(text)
+        is_inside = depth is not None and (
+            not text or text[:1] == b"#" or here > depth or (here == depth and text[:1] in b"-]}")
+        )
+        if is_inside:
+            found.update(_TOKEN.findall(text))
+            continue
+        depth = None
+        for match in _MERGES.finditer(line):
+            value = match["value"].strip()
+            if value and not value.startswith((b"#", b"&", b"!")):
+                found.update(_TOKEN.findall(value))
+            else:  # it goes on below
+                found.update(_TOKEN.findall(line[match.start("value") :]))
+                depth = here
+    return frozenset(found)

@@ -127,7 +127,9 @@ class Objects:
         return self._reader
 
     def diff(self, before: str, after: str) -> Iterator[FileChange]:
-        out = self.git("diff-tree", "-r", "-z", "--raw", "--no-renames", before, after).out
+        out = self.git(
+            "diff-tree", "-r", "-z", "--raw", "--no-renames", "--ignore-submodules=none", before, after
+        ).out
         parts = out.split("\0")
         for meta, path in zip(parts[0::2], parts[1::2], strict=False):
             old_mode, new_mode, old_id, new_id, _ = meta.lstrip(":").split(" ")
@@ -155,7 +157,8 @@ class Objects:
         if self.object(f"{commit}:.gitmodules")[0] != "blob":
             return {}
         wanted = r"^submodule\..*\.(path|url)$"
-        result = self.try_git("config", "--blob", f"{commit}:.gitmodules", "-z", "--get-regexp", wanted)
+        blob = f"{commit}:.gitmodules"  # a stranger's file: an `include.path` in it opens nothing
+        result = self.try_git("config", "--no-includes", "--blob", blob, "-z", "--get-regexp", wanted)
         if result.code > 1:
             raise UsageError(f".gitmodules of commit {commit[:12]} cannot be read: {_last_line(result)}")
         values: dict[str, dict[str, str]] = {}
@@ -238,8 +241,16 @@ class GitTree:
     def real(self, path: str) -> str:
         """The path with the commit's symbolic links followed, its submodules' too, as the host's kernel
         would. One that leads out of the commit or in circles stays as it is."""
+        return self._way(path)[0]
+
+    def links(self, path: str) -> Sequence[str]:
+        """The symbolic links that lead from a path to where it really is."""
+        return self._way(path)[1]
+
+    def _way(self, path: str) -> tuple[str, Sequence[str]]:
         if not self._ls()[1] and not self._links:
-            return path
+            return path, ()
+        links: list[str] = []
         done: list[str] = []
         left = path.split("/")[::-1]
         for _ in range(MOST_LINKS):
@@ -247,13 +258,13 @@ class GitTree:
             while left and (words := self._target("/".join([*done, left[-1]]))) is None:
                 done.append(left.pop())
             if words is None:
-                return "/".join(done)
-            left.pop()
+                return "/".join(done), links
+            links.append("/".join([*done, left.pop()]))
             here = posixpath.normpath(posixpath.join("/".join(done), words))
             if here.startswith(("/", "..")):
-                return path
+                return path, links
             done, left = [], [*left, *([] if here == "." else here.split("/")[::-1])]
-        return path
+        return path, links
 
     def _target(self, path: str) -> str | None:
         """Where the symbolic link at a path leads, in its own words; None where there is no link."""

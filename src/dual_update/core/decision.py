@@ -226,8 +226,13 @@ def with_dependents(services: dict[str, ServiceDecision], after: Rendered) -> di
     (measured with compose 2.40.3; compose specification, depends_on).
     """
     dependents: dict[str, list[tuple[str, str]]] = defaultdict(list)
+    called = {
+        str(model["container_name"]): name
+        for name, model in after.services.items()
+        if model.get("container_name")
+    }
     for name, model in after.services.items():
-        for target, why in _tied_to(model):
+        for target, why in (*_tied_to(model), *_tied_by_name(model, called)):
             dependents[target].append((name, why))
     replaced = [name for name, one in services.items() if one.action in _REPLACES]
     while replaced:
@@ -258,6 +263,16 @@ def _tied_to(model: Mapping[str, Any]) -> Iterable[tuple[str, str]]:
     for target, condition in (model.get("depends_on") or {}).items():
         if condition.get("restart"):
             yield target, "depends_on.restart"
+
+
+def _tied_by_name(model: Mapping[str, Any], called: Mapping[str, str]) -> Iterable[tuple[str, str]]:
+    """The same by `container:NAME`, where the name is one that a service of this project fixes."""
+    uses = [(kind, str(model.get(kind) or "")) for kind in ("network_mode", "ipc", "pid")]
+    uses += [("volumes_from", str(source)) for source in model.get("volumes_from") or ()]
+    for kind, use in uses:
+        name = use.removeprefix("container:").partition(":")[0]
+        if use.startswith("container:") and name in called:
+            yield called[name], kind
 
 
 def reason(finding: Finding) -> str:

@@ -52,6 +52,7 @@ def compare(before: Rendered, after: Rendered) -> tuple[Change, ...]:
         changes.append(Change("project", after.name, "name", "change", before.name, after.name, after.active))
     changes += _mappings("service", before.services, after.services, lambda name: (name,))
     changes += _switched(before, after)
+    changes += _build_secrets(before, after)
     changes += _resources("network", before, after)
     changes += _resources("volume", before, after)
     changes += _resources("config", before, after)
@@ -67,6 +68,22 @@ def _switched(before: Rendered, after: Rendered) -> Iterator[Change]:
         same = before.services[name].get("profiles") == after.services[name].get("profiles")
         if same and was != will:
             yield Change("service", name, "profiles.active", "add" if will else "remove", users=(name,))
+
+
+def _build_secrets(before: Rendered, after: Rendered) -> Iterator[Change]:
+    """Builds whose secret is another one now, under its old name: compose does not look."""
+    for name in sorted(set(before.services).intersection(after.services)):
+        for use in (after.services[name].get("build") or {}).get("secrets") or ():
+            source = str(use.get("source"))
+            was, will = before.secrets.get(source), after.secrets.get(source)
+            if was and will and (was != will or _is_given_anew(before, after, was)):
+                yield Change("service", name, f"build.secrets[{source}]", "change", users=(name,))
+
+
+def _is_given_anew(before: Rendered, after: Rendered, resource: Mapping[str, Any]) -> bool:
+    """Does a variable that a config or secret is taken from have another value now."""
+    variable = str(resource.get("environment") or "")
+    return before.given.get(variable) != after.given.get(variable)
 
 
 def users_of(rendered: Rendered, kind: Scope, name: str) -> tuple[str, ...]:
@@ -90,6 +107,9 @@ def _resources(kind: Scope, before: Rendered, after: Rendered) -> Iterator[Chang
         return tuple(sorted({*users_of(before, kind, name), *users_of(after, kind, name)}))
 
     yield from _mappings(kind, old, new, users)
+    for name in sorted(set(old).intersection(new)):
+        if old[name] == new[name] and _is_given_anew(before, after, new[name]):
+            yield Change(kind, name, "environment", "change", users=users(name))
 
 
 def _anonymised(rendered: Rendered, kind: Scope) -> dict[str, Mapping[str, Any]]:

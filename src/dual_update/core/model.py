@@ -75,9 +75,11 @@ class Rendered:
     """One side of a comparison: the model, and what was read to make it.
 
     `consulted` holds every path of the tree compose asked for, also those that were absent:
-    when none of them changed, neither did the model. `conditional` names files that git does
+    when none of them changed, neither did the model. `composed` are those of them that were merged into the
+    model: named, included or extended. `conditional` names files that git does
     not hold (an ignored env_file), so that the verdict depends on the host. `hidden` holds values of
-    variables that look secret: no report shows them, whatever field they got into.
+    variables that look secret: no report shows them, whatever field they got into. `given` tells the values
+    apart that configs and secrets take from variables, which no model shows: name -> digest.
     """
 
     name: str
@@ -89,10 +91,12 @@ class Rendered:
     models: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     files: tuple[str, ...] = ()
     consulted: frozenset[str] = frozenset()
+    composed: frozenset[str] = frozenset()
     conditional: tuple[str, ...] = ()
     warnings: tuple[str, ...] = ()
     profiles: frozenset[str] = frozenset()
     hidden: frozenset[str] = field(default=frozenset(), repr=False)
+    given: Mapping[str, str] = field(default_factory=dict, repr=False)
 
     def is_active(self, service: str) -> bool:
         """Does `up` start this service: it has no profile, or one that is switched on."""
@@ -134,14 +138,25 @@ def inside_repository(path: str) -> str | None:
 
 
 def service_paths(rendered: Rendered, service: str) -> dict[str, str]:
-    """Paths of the repository whose content a service mounts: path -> why (`bind`, `config`, `secret`)."""
+    """Paths of the repository whose content a service's containers are made with and compose does not look
+    into: path -> why (`bind`, `config`, `secret`, `profile`).
+
+    A volume can be a bind in disguise (driver options of the local driver). A seccomp profile is read when
+    the container is made (docker/compose pkg/compose/create.go, `parseSecurityOpts`).
+    """
     found: dict[str, str] = {}
     model = rendered.services[service]
     for volume in model.get("volumes") or ():
-        if volume.get("type") == "bind":
-            path = inside_repository(str(volume.get("source", "")))
+        path = inside_repository(_bound(rendered, volume))
+        if path is not None:
+            found[path] = "bind"
+    for option in model.get("security_opt") or ():
+        kind, _, profile = re.sub("[=:]", "=", str(option), count=1).partition("=")
+        if kind == "seccomp" and rendered.files and profile not in {"", "unconfined", "builtin"}:
+            directory = posixpath.join(SOURCE_ROOT, posixpath.dirname(rendered.files[0]))
+            path = inside_repository(posixpath.normpath(posixpath.join(directory, profile)))
             if path is not None:
-                found[path] = "bind"
+                found[path] = "profile"
     for kind, resources in (("config", rendered.configs), ("secret", rendered.secrets)):
         for use in model.get(f"{kind}s") or ():
             source = str((resources.get(str(use.get("source"))) or {}).get("file", ""))
@@ -149,6 +164,23 @@ def service_paths(rendered: Rendered, service: str) -> dict[str, str]:
             if path is not None:
                 found[path] = kind
     return found
+
+
+def _bound(rendered: Rendered, volume: Mapping[str, Any]) -> str:
+    """The path that a mount shows as it lies there, or nothing."""
+    source = str(volume.get("source") or "")
+    if volume.get("type") == "bind":
+        return source
+    options = (rendered.volumes.get(source) or {}).get("driver_opts") or {}
+    is_bind = volume.get("type") == "volume" and "bind" in str(options.get("o", "")).split(",")
+    return str(options.get("device", "")) if is_bind else ""
+
+
+def ignores_of(service: Mapping[str, Any], context: str) -> str | None:
+    """The Dockerfile beside which an ignore file for this context may lie. Additional contexts heed none but
+    their own `.dockerignore` (moby/buildkit frontend/dockerui/namedcontext.go)."""
+    main = (service.get("build") or {}).get("context")
+    return dockerfile(service) if inside_repository(str(main)) == context else None
 
 
 def contexts(service: Mapping[str, Any]) -> tuple[str, ...]:

@@ -17,6 +17,7 @@ from dual_update.core.model import (
     contexts,
     dockerfile,
     followers,
+    ignores_of,
     is_built,
     service_paths,
 )
@@ -84,8 +85,9 @@ def detect(
     moves = repository.submodules(base, head, changed) if base and has_moves else ()
     before, after, warnings = _render(request.project, repository, renderer, base, head, changed)
     changes = [*compare(before, after)]
-    changes += _content(repository.tree(head), before, after, changed)
-    changes += _code(repository.tree(head), before, after, changed, sent_to_build)
+    trees = (repository.tree(head), *([repository.tree(base)] if base else []))
+    changes += _content(trees, before, after, changed)
+    changes += _code(trees, before, after, changed, sent_to_build)
     changes += [
         Change("submodule", one.path, "pointer", _op(one.before, one.after), one.before, one.after)
         for one in moves
@@ -239,7 +241,14 @@ def _compose_file_variable(env: bytes) -> tuple[str, ...]:
     return tuple(one.strip() for one in values.get("COMPOSE_FILE", "").split(separator) if one.strip())
 
 
-def _content(tree: Tree, before: Rendered, after: Rendered, changed: Sequence[FileChange]) -> list[Change]:
+def _ways(trees: Sequence[Tree], path: str) -> set[str]:
+    """A path, what it leads to, and every link on the way there: who turns one changes what lies behind."""
+    return {path, *(one for tree in trees for one in (tree.real(path), *tree.links(path)))}
+
+
+def _content(
+    trees: Sequence[Tree], before: Rendered, after: Rendered, changed: Sequence[FileChange]
+) -> list[Change]:
     """Changed files that services mount, and who mounts them. Compose does not look into these.
 
     Compose files often lie in a folder that is mounted (`.:/app`). What they say is compared as a model
@@ -250,7 +259,7 @@ def _content(tree: Tree, before: Rendered, after: Rendered, changed: Sequence[Fi
     users: dict[str, set[str]] = {}
     mounts: dict[str, set[str]] = {}
     for mounted, services in _mounts(before, after).items():
-        for path in {mounted, tree.real(mounted)}:  # a mounted link shows what it leads to
+        for path in _ways(trees, mounted):  # a mounted link shows what it leads to
             mounts.setdefault(path, set()).update(services)
     judged = _judged(before, after)
     for path in (one.path for one in changed if not one.is_submodule):
@@ -266,7 +275,7 @@ def _content(tree: Tree, before: Rendered, after: Rendered, changed: Sequence[Fi
 
 def _judged(*sides: Rendered) -> set[str]:
     """Compose files, which are compared as models."""
-    return {path for side in sides for path in side.consulted if path.endswith((".yml", ".yaml"))}
+    return {path for side in sides for path in side.composed}
 
 
 def _mounts(*sides: Rendered) -> dict[str, set[str]]:
@@ -279,13 +288,18 @@ def _mounts(*sides: Rendered) -> dict[str, set[str]]:
 
 
 def _code(
-    tree: Tree, before: Rendered, after: Rendered, changed: Sequence[FileChange], sent_to_build: SentToBuild
+    trees: Sequence[Tree],
+    before: Rendered,
+    after: Rendered,
+    changed: Sequence[FileChange],
+    sent_to_build: SentToBuild,
 ) -> list[Change]:
     """Changed files in build contexts, and the services that run what is built from them.
 
     Compose files often lie in a context (`build: .`). What they say is compared as a model already;
     a comment in them is no reason to build.
     """
+    tree = trees[0]
     users: dict[str, set[str]] = {}
     judged = _judged(before, after)
     paths = [one.path for one in changed if one.path not in judged and not one.is_submodule]
@@ -297,10 +311,13 @@ def _code(
         if not is_built(service):
             continue
         runs = {one for one in who_holds(name) if one in before.services}
-        reads = {path for path in build_secrets(after, name) if path in paths}
+        named = [*build_secrets(after, name), *contexts(service)]
+        recipe = dockerfile(service)
+        turned = {way for path in (*named, *([recipe] if recipe else ())) for way in _ways(trees, path)}
+        reads = turned.intersection(paths)
         for context in contexts(service):
-            recipe = dockerfile(service)
-            build = (tree.real(context), recipe and tree.real(recipe))
+            beside = ignores_of(service, context)
+            build = (tree.real(context), beside and tree.real(beside))
             if build not in sent:
                 sent[build] = sent_to_build(tree, *build, paths)
             reads.update(sent[build])

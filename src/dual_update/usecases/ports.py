@@ -47,6 +47,10 @@ class Tree(Protocol):
         """The path with the commit's symbolic links followed."""
         ...
 
+    def links(self, path: str) -> Sequence[str]:
+        """The symbolic links that lead from a path to where it really is."""
+        ...
+
 
 class Repository(Protocol):
     """A git repository on this machine."""

@@ -17,7 +17,7 @@ from dual_update.core.model import (
     Rendered,
     build_secrets,
     contexts,
-    dockerfile,
+    ignores_of,
     image_of,
     is_built,
     service_paths,
@@ -101,9 +101,8 @@ def _read(site: Site, after: Rendered, tree: Tree) -> set[str]:
         if is_built(service):
             found.update(build_secrets(after, name))
             for context in contexts(service):
-                found.update(site.sent_to_build(tree, context, dockerfile(service), everything))
-    judged = {path for path in after.consulted if path.endswith((".yml", ".yaml"))}
-    return found - judged
+                found.update(site.sent_to_build(tree, context, ignores_of(service, context), everything))
+    return found - after.composed
 
 
 def _digest(tree: Tree, path: str) -> str:

@@ -1,6 +1,6 @@
 """One cluster on its host: everything a transaction needs, bound once by the composition root."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from dual_update.core.config import Config
@@ -54,6 +54,9 @@ class HostTree:
 
     def real(self, path: str) -> str:
         return self._tree.real(path)
+
+    def links(self, path: str) -> Sequence[str]:
+        return self._tree.links(path)
 
 
 @dataclass(frozen=True)

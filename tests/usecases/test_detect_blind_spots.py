@@ -1,0 +1,214 @@
+"""What compose does not look into and no model shows: each of these was once taken for nothing."""
+
+from pathlib import Path
+
+import pytest
+
+from dual_update.adapters.git import GitRepository
+from dual_update.core.decision import Decision
+from tests.repositories import Checkout, Files
+
+
+@pytest.fixture
+def repo(tmp_path: Path) -> Checkout:
+    return Checkout(tmp_path / "shop")
+
+
+def decide(repo: Checkout, before: Files, after: Files) -> Decision:
+    base = repo.commit(before)
+    repo.commit(after)
+    return repo.detect(base).decision
+
+
+def action(decision: Decision, service: str = "web") -> str:
+    return decision.services[service].action
+
+
+def turn(repo: Checkout, link: str, to: str) -> str:
+    """Points a symbolic link elsewhere, and commits."""
+    path = repo.directory / link
+    path.unlink(missing_ok=True)
+    path.symlink_to(to)
+    return repo.commit()
+
+
+# --- values that come from variables --------------------------------------------------------------
+
+
+@pytest.mark.parametrize("kind", ["secrets", "configs"])
+def test_a_value_that_a_secret_or_config_takes_from_a_variable(repo: Checkout, kind: str) -> None:
+    services = f"services: {{web: {{image: w, {kind}: [one]}}, side: {{image: s}}}}\n"
+    text = services + f"{kind}: {{one: {{environment: ONE}}}}\n"
+    files = {"compose.yml": text, ".env": "ONE=${PART}-a\nPART=first\nOTHER=1\n"}
+    decision = decide(repo, files, {".env": "ONE=${PART}-a\nPART=second\nOTHER=1\n"})
+    assert (action(decision), action(decision, "side")) == ("recreate", "none")
+    assert "second" not in repr(decision)
+    assert decide(repo, {}, {".env": "ONE=${PART}-a\nPART=second\nOTHER=2\n"}).update_type == "none"
+
+
+def test_a_secret_of_a_variable_that_only_the_host_knows_is_conditional(
+    repo: Checkout,
+) -> None:
+    text = "services: {web: {image: 'w:%d', secrets: [one]}}\nsecrets: {one: {environment: ONE}}\n"
+    decision = decide(repo, {"compose.yml": text % 1}, {"compose.yml": text % 2})
+    assert any(".env is not in git" in warning for warning in decision.warnings)
+
+
+def test_a_default_that_the_hosts_own_env_may_replace_is_conditional(repo: Checkout) -> None:
+    text = "services: {web: {image: 'w:${TAG:-%d}'}}\n"
+    ignored = {"compose.yml": text % 1, ".gitignore": ".env\n"}
+    decision = decide(repo, ignored, {"compose.yml": text % 2})
+    assert any(".env is not in git" in warning for warning in decision.warnings)
+
+
+def test_a_build_whose_secret_is_another_file_now(repo: Checkout) -> None:
+    text = "services: {web: {build: {context: ., secrets: [key]}}}\nsecrets: {key: {file: ./%s}}\n"
+    decision = decide(repo, {"compose.yml": text % "a", "Dockerfile": "FROM x"}, {"compose.yml": text % "b"})
+    assert action(decision) == "rebuild"
+
+
+# --- files ----------------------------------------------------------------------------------------
+
+
+def test_a_seccomp_profile_is_read_when_a_container_is_made(repo: Checkout) -> None:
+    text = "services: {web: {image: w, security_opt: ['seccomp:./tight.json', 'no-new-privileges:true']}}\n"
+    files = {"deploy/compose.yml": text, "deploy/tight.json": "{}"}
+    base = repo.commit(files)
+    repo.commit({"deploy/tight.json": '{"defaultAction": "SCMP_ACT_ERRNO"}'})
+    decision = repo.detect(base, files=("deploy/compose.yml",)).decision
+    assert action(decision) == "recreate"
+
+
+def test_a_volume_that_is_a_bind_in_disguise(repo: Checkout) -> None:
+    text = (
+        "services: {web: {image: w, volumes: ['conf:/etc/web']}}\n"
+        "volumes: {conf: {driver_opts: {type: none, o: 'ro,bind', device: '${PWD}/conf'}}}\n"
+    )
+    decision = decide(repo, {"compose.yml": text, "conf/a": "1"}, {"conf/a": "2"})
+    assert action(decision) == "recreate"
+
+
+@pytest.mark.parametrize("use", ["build: .", "image: w, volumes: ['./conf:/app/conf']"])
+def test_a_yaml_file_that_the_compose_file_only_speaks_of(repo: Checkout, use: str) -> None:
+    text = f"services:\n  web: {{{use}, env_file: web.env, command: [serve, --config, conf/app.yml]}}\n"
+    files = {"compose.yml": text, "web.env": "A=1\n", "conf/app.yml": "x: 1\n", "Dockerfile": "FROM x\n"}
+    decision = decide(repo, files, {"conf/app.yml": "x: 2\n"})
+    assert action(decision) in {"recreate", "rebuild"}
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "include: [inc/one.yml]\nservices:\n  web: {extends: {file: two.yml, service: x}, build: .}\n",
+        "include:\n- path:\n  - inc/one.yml\nservices:\n  web:\n    build: .\n"
+        "    extends:\n      file: two.yml\n      service: x\n",
+    ],
+)
+def test_a_comment_in_a_merged_file_is_nothing_even_where_it_is_built_from(repo: Checkout, text: str) -> None:
+    one, two = "services: {side: {image: s}}\n", "services: {x: {image: w}}\n"
+    files = {"compose.yml": text, "inc/one.yml": one, "two.yml": two, "Dockerfile": "FROM x\n"}
+    decision = decide(repo, files, {"inc/one.yml": f"# why\n{one}", "two.yml": f"# why\n{two}"})
+    assert decision.update_type == "none"
+
+
+def test_an_additional_context_heeds_no_ignore_file_beside_the_dockerfile(repo: Checkout) -> None:
+    text = "services: {web: {build: {context: ./app, additional_contexts: {lib: ./lib}}}}\n"
+    files = {
+        "compose.yml": text,
+        "app/Dockerfile": "FROM x\n",
+        "app/Dockerfile.dockerignore": "*\n!main.py\n",
+        "lib/.dockerignore": "*.md\n",
+        "lib/one.py": "1",
+    }
+    assert action(decide(repo, files, {"lib/one.py": "2"})) == "rebuild"
+    assert action(decide(repo, {}, {"lib/README.md": "2"})) == "none"
+    assert action(decide(repo, {}, {"app/other.py": "2"})) == "none"
+
+
+# --- symbolic links that are turned ---------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("use", "link", "before", "after"),
+    [
+        ("image: w, volumes: ['./current/conf:/c']", "current", "r/1", "r/2"),
+        ("image: w, volumes: ['./first/conf:/c']", "current", "r/1", "r/2"),
+        ("build: ./current", "current", "r/1", "r/2"),
+        ("build: {context: ./r/1, dockerfile: ../../Recipe}", "Recipe", "r/1/Dockerfile", "r/2/Dockerfile"),
+    ],
+)
+def test_a_link_that_is_turned_changes_what_lies_behind_it(
+    repo: Checkout, use: str, link: str, before: str, after: str
+) -> None:
+    repo.write({f"r/{number}/{name}": str(number) for number in (1, 2) for name in ("conf/a", "Dockerfile")})
+    repo.write({"compose.yml": f"services: {{web: {{{use}}}}}\n"})
+    (repo.directory / "first").symlink_to("current")
+    base = turn(repo, link, before)
+    turn(repo, link, after)
+    assert action(repo.detect(base).decision) in {"recreate", "rebuild"}
+
+
+# --- git ------------------------------------------------------------------------------------------
+
+
+def test_a_submodule_that_is_to_be_ignored_has_moved_all_the_same(repo: Checkout, tmp_path: Path) -> None:
+    lib = Checkout(tmp_path / "lib")
+    lib.commit({"Dockerfile": "FROM x\n"})
+    repo.write({"compose.yml": "services: {web: {build: ./lib}}\n"})
+    repo.git("submodule", "--quiet", "add", str(lib.directory), "lib")
+    repo.git("config", "--file", ".gitmodules", "submodule.lib.ignore", "all")
+    base = repo.commit()
+    new = lib.commit({"Dockerfile": "FROM y\n"})
+    repo.git("-C", "lib", "fetch", "--quiet")
+    repo.git("update-index", "--cacheinfo", f"160000,{new},lib")
+    repo.git("commit", "--quiet", "--message", "move")
+    assert action(repo.detect(base).decision) == "rebuild"
+
+
+def test_no_file_outside_is_read_that_gitmodules_includes(repo: Checkout, tmp_path: Path) -> None:
+    outside = tmp_path / "outside.cfg"
+    outside.write_text('[submodule "lib"]\n path = lib\n url = https://example.org/a/lib\n')
+    head = repo.commit({".gitmodules": f"[include]\n path = {outside}\n", "lib/a": "1"})
+    with GitRepository(repo.directory) as repository:
+        assert not repository._objects.declared(head)
+
+
+# --- where compose runs ---------------------------------------------------------------------------
+
+
+def test_the_home_and_the_working_directory_are_the_same_for_every_render(repo: Checkout) -> None:
+    text = (
+        "services: {web: {image: 'w:%d', volumes: ['~/data:/data', '${HOME}/more:/more'],"
+        " command: '--root=${PWD} --home=${HOME}'}}\n"
+    )
+    decision = decide(repo, {"compose.yml": text % 1}, {"compose.yml": text % 2})
+    assert decision.update_type == "image_only"
+    assert decision.fingerprint == repo.detect("HEAD").decision.fingerprint
+
+
+def test_a_directory_whose_name_go_escapes(tmp_path: Path) -> None:
+    repo = Checkout(tmp_path / "a&b <c>")
+    text = "name: shop\nservices: {web: {image: 'w:%d', volumes: ['./conf:/conf']}}\n"
+    base = repo.commit({"compose.yml": text % 1, "conf/a": "1"})
+    repo.commit({"compose.yml": text % 2})
+    assert repo.detect(base).decision.update_type == "image_only"
+
+
+def test_who_joins_a_container_by_its_fixed_name_goes_along(repo: Checkout) -> None:
+    text = (
+        "services: {vpn: {image: 'vpn:%d', container_name: tunnel},"
+        " web: {image: w, network_mode: 'container:tunnel'},"
+        " other: {image: o, network_mode: 'container:x'}}\n"
+    )
+    decision = decide(repo, {"compose.yml": text % 1}, {"compose.yml": text % 2})
+    assert (action(decision), action(decision, "other")) == ("recreate", "none")
+
+
+def test_an_env_file_of_an_include_that_git_does_not_hold_is_conditional(repo: Checkout) -> None:
+    files = {
+        "compose.yml": "include:\n  - path: sub/one.yml\n    env_file: sub/host.env\n",
+        "sub/one.yml": "services: {web: {image: 'w:${TAG}'}}\n",
+    }
+    decision = decide(repo, files, {"sub/one.yml": "services: {web: {image: 'v:${TAG}'}}\n"})
+    assert decision.update_type == "image_only"
+    assert any("sub/host.env is not in git" in warning for warning in decision.warnings)
