@@ -191,7 +191,10 @@ class SimulatedFleet:
         self.saved = rollout
 
     def wish(self) -> Wish:
-        return self.wishes.pop() if self.wishes else ""
+        return self.wishes[-1] if self.wishes else ""
+
+    def heeded(self) -> None:
+        self.wishes.pop()
 
     def sleep(self, seconds: float) -> None:
         self.now += seconds

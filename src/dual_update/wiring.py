@@ -208,7 +208,22 @@ def chosen_strategy(
 
     if isinstance(wanted, str):
         return installed(wanted)
-    return from_file(repository, commit, config.deploy_branch, wanted)
+    return from_file(repository, commit, trusted_branch(settings, repository, config), wanted)
+
+
+def trusted_branch(settings: Settings, repository: GitRepository, config: Config) -> str:
+    """The deploy branch as somebody says who is trusted already: the file that was named on this host, else
+    the newest commit that was deployed, else the tip of the remote's own default branch.
+
+    The commit at hand does not count: a proposal could name its own branch, and have its code run.
+    """
+    if settings.config is not None:
+        return config.deploy_branch
+    deployed = last_deployed(settings, repository, config)
+    for known in (deployed, "refs/remotes/origin/HEAD"):
+        if known is not None and repository.has(known):
+            return load_config(repository, settings, repository.resolve([known])[0]).deploy_branch
+    return Config().deploy_branch
 
 
 POKE_SECONDS = 300.0

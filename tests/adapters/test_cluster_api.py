@@ -5,7 +5,7 @@ import socket
 import ssl
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
 from ipaddress import IPv4Address
 from pathlib import Path
@@ -232,6 +232,7 @@ def test_a_run_that_changed_nothing_is_told_as_one(service: FakeService) -> None
 def test_a_wrong_token_is_named_and_not_shown(service: FakeService) -> None:
     word = client(service, "wrong-token").look()
     assert word.refusal == "https://us.example.com does not take the token of US_TOKEN."
+    assert not word.is_seen
     assert "wrong-token" not in repr(client(service, "wrong-token")) + word.refusal
 
 
@@ -245,6 +246,19 @@ def test_a_wrong_token_is_named_and_not_shown(service: FakeService) -> None:
         (httpx.Response(502, json={}), "answers 502"),
         (httpx.Response(302, headers={"location": "https://evil.example.com"}, json={}), "answers 302"),
         (httpx.Response(200, content=b"[" * (LARGEST_ANSWER + 2)), "too long"),
+        (httpx.Response(200, content=b"[" * 100_000), "is no update-orchestrator"),
+        (
+            httpx.Response(
+                200,
+                json={
+                    "readings": 5,
+                    "healthy": False,
+                    "last_run": {"run": "r1", "outcome": "succeeded"},
+                    "runs": [{"run": "r1", "outcome": "succeeded", "to": NEW}],
+                },
+            ),
+            "is no update-orchestrator",
+        ),
     ],
 )
 def test_strange_answers_are_silence(answer: httpx.Response, says: str) -> None:
@@ -256,6 +270,21 @@ def test_strange_answers_are_silence(answer: httpx.Response, says: str) -> None:
     word = client(strange).look()
     assert not word.is_reachable
     assert says in word.detail
+
+
+def test_an_answer_that_comes_drop_by_drop_is_silence() -> None:
+    class Drops(httpx.SyncByteStream):
+        def __iter__(self) -> Iterator[bytes]:
+            while True:
+                time.sleep(0.01)
+                yield b" "
+
+    def dripping(_: httpx.Request) -> httpx.Response:
+        return httpx.Response(200, stream=Drops())
+
+    word = client(dripping, longest_seconds=0.1, clock=time.monotonic).look()
+    assert not word.is_reachable
+    assert "no answer in time" in word.detail
 
 
 def test_silence_ends_an_errand_without_a_refusal(service: FakeService) -> None:

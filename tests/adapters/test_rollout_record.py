@@ -52,10 +52,13 @@ def test_a_record_that_is_none_is_said_to_be(tmp_path: Path, content: str) -> No
         record.load()
 
 
-def test_a_wish_is_read_once(tmp_path: Path) -> None:
+def test_a_wish_waits_until_it_is_heeded(tmp_path: Path) -> None:
     record = RolloutRecord(tmp_path, "f")
     assert record.wish() == ""
     record.leave("abort")
-    assert (record.wish(), record.wish()) == ("abort", "")
+    assert (record.wish(), record.wish()) == ("abort", "abort")
+    record.heeded()
+    record.heeded()
+    assert record.wish() == ""
     record.leave("dance")  # type: ignore[arg-type]
     assert record.wish() == ""

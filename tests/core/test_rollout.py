@@ -2,6 +2,7 @@
 
 from collections import Counter
 from collections.abc import Sequence
+from dataclasses import replace
 
 import pytest
 
@@ -141,6 +142,27 @@ def test_somebody_elses_hand_is_a_failure() -> None:
     after = learn(rollout(), words(a=Word(commit="3" * 40)), 0)
     assert after.end == "stopped"
     assert "Somebody else" in after.reason
+
+
+def test_somebody_who_takes_a_cluster_back_meanwhile_is_not_overruled() -> None:
+    taken_back = Word(commit=OLD, run=LastRun("r2", "rollback", "succeeded", OLD, NEW))
+    one_is_done = rollout(applied_at={0: 0.0})
+    after = learn(one_is_done, words(a=DONE, b=taken_back), 100)
+    assert not next_move(after, words(a=DONE, b=taken_back), 100).apply
+    assert "Somebody else brought it" in after.reason
+    earlier = learn(one_is_done, words(a=taken_back), 100)
+    assert earlier.end == "stopped"
+    back = replace(one_is_done, direction="back", failed={"b": "no"})
+    assert learn(back, words(a=taken_back), 100).end == "rolled_back"
+
+
+def test_what_was_known_of_a_cluster_that_takes_no_token_proves_no_way_back() -> None:
+    refusing = Word(is_seen=False, commit=OLD, refusal="It does not take the token.")
+    first = {**rollout().starts, "a": Start(None, None)}
+    for starts_, word in ((rollout().starts, refusing), (first, replace(refusing, commit=None))):
+        after = learn(rollout(starts=starts_, direction="back", failed={"b": "no"}), words(a=word), 0)
+        assert (after.end, after.stuck) == ("rollback_failed", {"a": "It does not take the token."})
+    assert learn(rollout(), words(a=refusing), 0).reason == "a: It does not take the token."
 
 
 def test_a_refusal_is_a_failure_with_its_own_words() -> None:

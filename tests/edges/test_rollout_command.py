@@ -161,6 +161,28 @@ def test_a_paused_one_is_resumed(world: World, versions: Callable[[], list[str]]
     assert (code, versions()) == (0, [NEW, NEW]), err
 
 
+def test_a_fleet_that_gets_a_cluster_amid_a_rollout_has_to_end_it_first(world: World) -> None:
+    world.write(auto_approve=False)
+    world("rollout", "--ref", NEW)
+    before = world.file.read_text()
+    more = json.loads(before)
+    more["clusters"].append({"name": "c", "path": "nowhere"})
+    world.file.write_text(json.dumps(more))
+    for arguments in (("--ref", NEW), ("--resume",)):
+        code, _, err = world("rollout", *arguments)
+        assert code == 5
+        assert "of a, b has not ended" in err
+    world.file.write_text(before)
+    assert world("rollout", "--abort")[0] == 0
+
+
+def test_status_all_shows_a_rollout_as_it_says_itself(world: World) -> None:
+    code, out, _ = world("rollout", "--ref", NEW, "--format", "json")
+    said = json.loads(out)
+    assert (code, said["stages"][0]["clusters"][0]["standing"]) == (0, "applied")
+    assert json.loads(world("status", "--all", "--format", "json")[1])["rollout"] == said
+
+
 def test_one_coordinator_at_a_time_and_it_is_told(world: World) -> None:
     world.write(auto_approve=False)
     world("rollout", "--ref", NEW)

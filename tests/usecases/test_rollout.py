@@ -7,7 +7,7 @@ import pytest
 
 from dual_update.core.errors import ExitCode, NotNow
 from dual_update.core.rollout import Rollout, resumed
-from dual_update.usecases.rollout import Conducted, begin, conduct
+from dual_update.usecases.rollout import Conducted, _key, begin, conduct
 from tests.simulated_fleet import NEW, OLD, Died, Luck, SimulatedFleet
 
 SIZES = (1, 2, 2)
@@ -135,6 +135,38 @@ def test_one_lost_look_at_a_well_cluster_stops_nothing() -> None:
 
     one.look = blinking  # type: ignore[method-assign, assignment]
     assert conduct(world.conductor(), begun(world)).exit_code == ExitCode.DONE
+
+
+def test_a_wish_outlives_the_coordinator_that_read_it() -> None:
+    world = fleet()
+    rollout = begun(world)
+    world.wishes.append("abort")
+    world.calls_to_death, world.deaths_left = 1, 1
+    with pytest.raises(Died):
+        conduct(world.conductor(), rollout)
+    assert world.saved
+    world.deaths_left = 0
+    assert conduct(world.conductor(), world.saved).rollout.end == "aborted"
+
+
+def test_what_is_tried_again_by_a_persons_word_is_a_new_wish() -> None:
+    """A service answers the same wish with what came of it, and a refusal would be one for ever."""
+    world = fleet()
+    rollout = replace(begun(world), end="rollback_failed", direction="ended")
+    name = next(rollout.clusters)
+    word = world.clusters[name].look()
+    first = _key(replace(rollout, direction="back"), name, "back", word)
+    assert _key(resumed(rollout), name, "back", word) != first
+
+
+def test_the_way_back_is_not_said_to_be_paused() -> None:
+    world = fleet()
+    said: list[str] = []
+    world.wishes.append("pause")
+    gone_wrong = replace(begun(world), direction="back", failed={"c0-0": "no"})
+    done = conduct(replace(world.conductor(), say=said.append), gone_wrong)
+    assert done.rollout.end == "rolled_back"
+    assert said[0].startswith("the way back is not paused")
 
 
 def test_the_same_wish_has_the_same_key_for_the_next_coordinator() -> None:

@@ -24,6 +24,9 @@ from dual_update.usecases.situation import GOOD_OUTCOMES
 
 CONNECT_SECONDS = 5.0
 ANSWER_SECONDS = 20.0
+LONGEST_SECONDS = 60.0
+"""How long one answer may take to arrive as a whole."""
+
 LARGEST_ANSWER = 4 * 1024 * 1024
 TRIES = 3
 """How often a question is asked that brought no answer; to ask twice does no harm."""
@@ -59,6 +62,7 @@ class ClusterApi:
         token_name: str = "",
         *,
         silence_seconds: float = SILENCE_SECONDS,
+        longest_seconds: float = LONGEST_SECONDS,
         pause: Callable[[float], None] = time.sleep,
         clock: Callable[[], float] = time.monotonic,
         transport: httpx.BaseTransport | None = None,
@@ -66,6 +70,7 @@ class ClusterApi:
         self._url = url.rstrip("/")
         self._token_name = token_name
         self._silence_seconds = silence_seconds
+        self._longest_seconds = longest_seconds
         self._pause = pause
         self._clock = clock
         self._errand = Errand()
@@ -91,7 +96,7 @@ class ClusterApi:
         try:
             word = self._word(self.status(), self._runs())
         except Refused as error:
-            return Word(commit=self._commit, refusal=error.message)
+            return Word(is_seen=False, commit=self._commit, refusal=error.message)
         except DualUpdateError as error:
             return Word(is_reachable=False, commit=self._commit, detail=error.message)
         self._commit = word.commit
@@ -127,6 +132,12 @@ class ClusterApi:
             raise self._strange() from error
 
     def _word(self, status: Mapping[str, Any], runs: list[LastRun]) -> Word:
+        try:
+            return self._read_word(status, runs)
+        except (KeyError, TypeError, AttributeError) as error:
+            raise self._strange() from error
+
+    def _read_word(self, status: Mapping[str, Any], runs: list[LastRun]) -> Word:
         run = runs[0] if runs else None
         commit = next((one.to for one in runs if one.outcome in GOOD_OUTCOMES), None)
         job = status.get("job")
@@ -234,7 +245,7 @@ class ClusterApi:
         headers = {"Idempotency-Key": key} if key else {}
         try:
             with self._http.stream(method, self._url + path, json=wish, headers=headers) as answer:
-                content = _bounded(answer)
+                content = _bounded(answer, self._clock, self._longest_seconds)
                 status = answer.status_code
         except httpx.HTTPError as error:
             raise _Unheard(f"{self._url} does not answer: {_why(error)}") from error
@@ -253,7 +264,7 @@ class ClusterApi:
     def _read(self, content: bytes) -> dict[str, Any]:
         try:
             found = json.loads(content)
-        except ValueError as error:
+        except (ValueError, RecursionError) as error:
             raise self._strange() from error
         if not isinstance(found, dict):
             raise self._strange()
@@ -275,10 +286,13 @@ def _as_far_as_heard(errand: Callable[[], None]) -> None:
         errand()
 
 
-def _bounded(answer: httpx.Response) -> bytes:
-    content = b""
+def _bounded(answer: httpx.Response, clock: Callable[[], float], longest_seconds: float) -> bytes:
+    """The whole answer. One that comes drop by drop never meets a time-out between two drops."""
+    content, end = b"", clock() + longest_seconds
     for part in answer.iter_bytes():
         content += part
+        if clock() > end:
+            raise httpx.ReadTimeout("the answer does not end")
         if len(content) > LARGEST_ANSWER:
             raise httpx.DecodingError("the answer is too long")
     return content

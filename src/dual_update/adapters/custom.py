@@ -52,9 +52,13 @@ def from_file(repository: GitRepository, commit: str, deploy_branch: str, wanted
 
 
 def _is_on(repository: GitRepository, commit: str, branch: str) -> bool:
-    """Does the branch hold the commit: on a remote where there is one, since anybody can move a local one."""
+    """Does the branch hold the commit: on a remote where there is one, since anybody can move a local one.
+
+    Of several remotes it is `origin`: another one may be a contributor's fork, whose branch nobody reviewed.
+    """
     listed = repository.git("for-each-ref", "--format=%(refname)", f"refs/remotes/*/{branch}").out.split()
-    for ref in listed or [f"refs/heads/{branch}"]:
+    own = f"refs/remotes/origin/{branch}"
+    for ref in [own] if own in listed else listed or [f"refs/heads/{branch}"]:
         if repository.try_git("merge-base", "--is-ancestor", commit, ref).code == 0:
             return True
     return False

@@ -31,7 +31,8 @@ class RolloutRecord:
     """Fits the port Record."""
 
     def __init__(self, state_directory: Path, fleet: str) -> None:
-        self._directory = state_directory / "rollouts" / fleet
+        self._all = state_directory / "rollouts"
+        self._directory = self._all / fleet
 
     def load(self) -> Rollout | None:
         """The newest roll-out, or None. Raises WorldError for a record that cannot be read."""
@@ -59,14 +60,26 @@ class RolloutRecord:
         HostDisk().write(str(self._directory / "wish"), wish.encode())
 
     def wish(self) -> Wish:
-        path = self._directory / "wish"
         try:
-            found = path.read_text("utf-8")
+            found = (self._directory / "wish").read_text("utf-8")
         except (OSError, ValueError):
             return ""
-        with suppress(OSError):
-            path.unlink()
         return "pause" if found == "pause" else "abort" if found == "abort" else ""
+
+    def heeded(self) -> None:
+        with suppress(OSError):
+            (self._directory / "wish").unlink()
+
+    def others(self) -> list[Rollout]:
+        """Roll-outs of other fleets on this host that have not ended. A fleet whose file got one cluster more
+        is another fleet. Records that cannot be read are left to those who lead them."""
+        found = []
+        with suppress(OSError):
+            for one in sorted(self._all.iterdir()):
+                if one != self._directory:
+                    with suppress(WorldError):
+                        found.append(RolloutRecord(self._all.parent, one.name).load())
+        return [one for one in found if one is not None and one.direction != "ended"]
 
     def _make(self) -> None:
         try:

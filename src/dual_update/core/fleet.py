@@ -73,8 +73,13 @@ def fleet_json(standings: Sequence[Standing], rollout: Rollout | None = None) ->
         "schema": FLEET_SCHEMA,
         "clusters": [one.to_json() for one in standings],
         "versions": sorted({one.word.commit for one in standings if one.word.commit}),
-        "rollout": rollout_json(rollout, {}) if rollout else None,
+        "rollout": rollout_json(rollout, _words(standings)) if rollout else None,
     }
+
+
+def _words(standings: Sequence[Standing]) -> dict[str, Word]:
+    """What the clusters of a roll-out say now. One that does not answer says nothing."""
+    return {one.entry.name: one.word for one in standings if one.word.is_reachable}
 
 
 def fleet_text(standings: Sequence[Standing], rollout: Rollout | None = None) -> str:
@@ -156,7 +161,7 @@ def _cluster_json(rollout: Rollout, name: str, word: Word | None) -> dict[str, A
         "name": name,
         "standing": standing_of(rollout, name, word),
         "from": rollout.starts[name].commit,
-        "version": word.commit if word and word.is_reachable else None,
+        "version": word.commit if word and word.is_reachable and word.is_seen else None,
         "run": word.run.id if word and word.run else None,
         "reason": rollout.stuck.get(name) or rollout.failed.get(name),
     }

@@ -66,10 +66,12 @@ class Word:
     """What a cluster says of itself. `refusal`: why it did not do what it was asked last, nothing touched.
 
     `is_unsettled`: a run died there, and nobody has settled it yet. `is_unchanged`: its newest run changed
-    nothing that runs, so there is nothing that could be taken back.
+    nothing that runs, so there is nothing that could be taken back. Not `is_seen`: it answers, and does not
+    say what it runs (its token is refused); `commit` is what was known before, and proves nothing.
     """
 
     is_reachable: bool = True
+    is_seen: bool = True
     commit: str | None = None
     is_healthy: bool = True
     is_busy: bool = False
@@ -86,7 +88,8 @@ UNHEARD = Word(is_reachable=False, detail="it was not asked yet")
 @dataclass(frozen=True)
 class Rollout:
     """The record of one roll-out. `failed` and `stuck` (the way back failed) hold a sentence by cluster;
-    moments are seconds since 1970, by the clock of whoever coordinates."""
+    `attempt` counts how often a person had the way back tried again. Moments are seconds since 1970, by the
+    clock of whoever coordinates."""
 
     id: str
     target: str
@@ -104,6 +107,7 @@ class Rollout:
     applied_at: Mapping[int, float] = field(default_factory=dict)
     silent_since: Mapping[str, float] = field(default_factory=dict)
     patience_seconds: float = PATIENCE_SECONDS
+    attempt: int = 0
 
     @property
     def clusters(self) -> Iterator[str]:
@@ -170,6 +174,8 @@ def place(rollout: Rollout, name: str, word: Word) -> Place:
         return "applied" if word.is_healthy else "unwell"
     if _has_failed_here(rollout, name, word):
         return "failed"
+    if _is_taken_back(rollout, name, word):
+        return "foreign"
     return "waiting" if word.commit == start.commit else "foreign"
 
 
@@ -181,13 +187,21 @@ def _has_failed_here(rollout: Rollout, name: str, word: Word) -> bool:
     return run.outcome in {"rolled_back", "refused"} and not run.was_interrupted
 
 
+def _is_taken_back(rollout: Rollout, name: str, word: Word) -> bool:
+    """Did somebody else return it from the target, while the roll-out still went forward."""
+    run = word.run
+    if rollout.direction != "forward" or run is None or run.id == rollout.starts[name].run:
+        return False
+    return run.kind == "rollback" and run.outcome == "succeeded" and run.came_from == rollout.target
+
+
 def _is_broken(rollout: Rollout, name: str, word: Word) -> bool:
     run = word.run
     return run is not None and run.outcome == "rollback_failed" and run.id != rollout.starts[name].run
 
 
 def _is_at_rest(word: Word) -> bool:
-    return word.is_reachable and not word.is_busy and not word.is_unsettled
+    return word.is_reachable and word.is_seen and not word.is_busy and not word.is_unsettled
 
 
 def is_back(rollout: Rollout, name: str, word: Word) -> bool:
@@ -326,6 +340,8 @@ def _stuck(rollout: Rollout, name: str, word: Word, now: float) -> str:
     """Why a cluster cannot be brought back without a person, or nothing."""
     if not word.is_reachable:
         return f"It does not answer. {word.detail}".strip() if _is_given_up(rollout, name, now) else ""
+    if not word.is_seen:
+        return word.refusal
     if not _is_at_rest(word):
         return ""
     if _is_broken(rollout, name, word):
@@ -340,7 +356,7 @@ def resumed(rollout: Rollout, approved: frozenset[str] = frozenset()) -> Rollout
     again."""
     rollout = replace(rollout, is_paused=False, approved=rollout.approved | approved, silent_since={})
     if rollout.end == "rollback_failed":
-        return replace(rollout, direction="back", end=None, stuck={})
+        return replace(rollout, direction="back", end=None, stuck={}, attempt=rollout.attempt + 1)
     return rollout
 
 

@@ -117,21 +117,37 @@ def _lead(
     known = record.load()
     is_open = known is not None and (known.direction != "ended" or known.end == "rollback_failed")
     if known is None or not is_open:
-        record.wish()  # one that came too late is not meant for this one
+        record.heeded()  # one that came too late is not meant for this one
+        _refuse_beside(fleet, record)
         if resume or pause or abort:
             raise NotNow("No roll-out of this fleet is under way.")
         return conduct(conductor, _new(settings, fleet, conductor, ref, auto=auto))
     if pause:
-        record.wish()
         known = replace(known, is_paused=True)
         record.save(known)
+        record.heeded()
         return known
     if not (resume or abort):
         _refuse_another(settings, known, ref)
     waiting = known.needs_approval - known.approved
+    if resume and record.wish() == "pause":
+        record.heeded()  # it was left for a coordinator that died
     known = resumed(known, waiting if auto else frozenset())
     record.save(known)
     return conduct(conductor, known)
+
+
+def _refuse_beside(fleet: "MultiCluster", record: "RolloutRecord") -> None:
+    """A fleet whose file was changed amid a roll-out has clusters that another record leads."""
+    names = {one.name for one in fleet.clusters}
+    for other in record.others():
+        shared = sorted(names.intersection(other.clusters))
+        if shared:
+            led, both = ", ".join(other.clusters), ", ".join(shared[:10])
+            raise NotNow(
+                f"Roll-out {other.id} of {led} has not ended, and it leads {both}, too.",
+                hint="End it first with the fleet's file as it was: --resume, or --abort.",
+            )
 
 
 def _refuse_another(settings: Settings, known: "Rollout", ref: str | None) -> None:

@@ -51,7 +51,11 @@ class Record(Protocol):
 
     def save(self, rollout: Rollout) -> None: ...
     def wish(self) -> Wish:
-        """A person's wish since the last question, taken."""
+        """A person's wish that waits. It stays until it is `heeded`: a coordinator may die in between."""
+        ...
+
+    def heeded(self) -> None:
+        """What was wished is written down, or came too late."""
         ...
 
 
@@ -170,7 +174,7 @@ def conduct(conductor: Conductor, rollout: Rollout) -> Conducted:
             if was_interrupted:
                 raise
             was_interrupted = True
-            conductor.say("stopping: what is under way comes to its end, nothing new is begun")
+            conductor.say(_paused_words(rollout).replace("paused:", "stopping:"))
             rollout = replace(rollout, is_paused=True)
             conductor.record.save(rollout)
 
@@ -193,13 +197,24 @@ def _surely(conductor: Conductor, rollout: Rollout, words: dict[str, Word]) -> d
 
 def _wished(conductor: Conductor, rollout: Rollout) -> Rollout:
     wish = conductor.record.wish()
+    if not wish:
+        return rollout
     if wish == "pause" and not rollout.is_paused:
-        conductor.say("paused: what is under way comes to its end, nothing new is begun")
-        return replace(rollout, is_paused=True)
+        conductor.say(_paused_words(rollout))
+        rollout = replace(rollout, is_paused=True)
     if wish == "abort" and not rollout.is_aborted:
         conductor.say("aborted: nothing new is begun")
-        return replace(rollout, is_aborted=True)
+        rollout = replace(rollout, is_aborted=True)
+    conductor.record.save(rollout)
+    conductor.record.heeded()
     return rollout
+
+
+def _paused_words(rollout: Rollout) -> str:
+    """What a pause means now. The way back goes on: else a part of the fleet would stay on each version."""
+    if rollout.direction == "back":
+        return "the way back is not paused: clusters go on returning to what they ran"
+    return "paused: what is under way comes to its end, nothing new is begun"
 
 
 def _asked(conductor: Conductor, rollout: Rollout, names: tuple[str, ...]) -> tuple[Rollout, tuple[str, ...]]:
@@ -228,8 +243,10 @@ def _begin_all(conductor: Conductor, rollout: Rollout, move: Move, words: Mappin
 
 def _key(rollout: Rollout, name: str, wish: str, word: Word) -> str:
     """The same wish has the same name, whoever utters it: this coordinator twice, or the next one. After
-    another run of the cluster it is another wish."""
-    return f"{rollout.id}.{name}.{wish}.{word.run.id if word.run else 'first'}"
+    another run of the cluster it is another wish, and where a person has it tried again: what was refused
+    then may be possible now."""
+    again = f".{rollout.attempt}" if rollout.attempt else ""
+    return f"{rollout.id}.{name}.{wish}.{word.run.id if word.run else 'first'}{again}"
 
 
 def _rest(conductor: Conductor, move: Move) -> None:
