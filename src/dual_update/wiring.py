@@ -15,6 +15,7 @@ from dual_update.adapters.git import GitRepository
 from dual_update.adapters.ignore import sent_to_build
 from dual_update.core.config import Config
 from dual_update.core.errors import UsageError
+from dual_update.core.model import HERE_ROOT, HOME_ROOT, Rendered
 from dual_update.usecases.base import find_base
 from dual_update.usecases.detect import Detected, DetectRequest, Project, detect
 from dual_update.usecases.ports import Store
@@ -193,8 +194,15 @@ def open_site(
             watchtower=_watchtower(config),
             shell=HostShell(),
             strategy=lambda: chosen_strategy(settings, config, repository, commit),
+            words=lambda rendered: host_words(root, rendered),
         )
         yield site, commit
+
+
+def host_words(root: Path, rendered: Rendered) -> dict[str, str]:
+    """What compose takes for `$PWD` and `$HOME` when it runs on this host, in the first file's directory."""
+    directory = root / (rendered.files[0].rpartition("/")[0] if rendered.files else "")
+    return {HERE_ROOT: str(directory.resolve()), HOME_ROOT: os.environ.get("HOME", "")}
 
 
 def chosen_strategy(

@@ -1,7 +1,7 @@
 """Paths of the host are placed, paths inside containers never."""
 
-from dual_update.core.model import Rendered
-from dual_update.core.placement import at, placed
+from dual_update.core.model import HERE_ROOT, HOME_ROOT, Rendered
+from dual_update.core.placement import at, on_host, placed
 
 SERVICE = {
     "image": "app:1",
@@ -77,3 +77,14 @@ def test_a_checkout_at_the_top_of_the_disk() -> None:
     assert at("/outside", "/app") == "/"
     assert at("/outside/x", "/app") == "/x"
     assert at("/srcery", "/app") == "/srcery"
+
+
+def test_words_that_stand_for_this_host_are_said() -> None:
+    service = {"volumes": [{"source": f"{HOME_ROOT}/d"}], "command": [f"--x={HERE_ROOT}"], "init": True}
+    found = on_host(Rendered("shop", {"web": service}), {HOME_ROOT: "/root", HERE_ROOT: "/srv/shop"})
+    assert found.services["web"] == {
+        "volumes": [{"source": "/root/d"}],
+        "command": ["--x=/srv/shop"],
+        "init": True,
+    }
+    assert found.name == "shop"

@@ -186,6 +186,16 @@ def test_the_home_and_the_working_directory_are_the_same_for_every_render(repo: 
     assert decision.fingerprint == repo.detect("HEAD").decision.fingerprint
 
 
+def test_a_file_that_is_named_by_the_working_directory(repo: Checkout) -> None:
+    text = (
+        "services: {web: {image: w, env_file: '${PWD}/web.env', volumes: ['${PWD}/conf:/conf'],"
+        " labels: {at: '${PWD}'}}}\n"
+    )
+    files = {"compose.yml": text, "web.env": "A=1\n", "conf/a": "1"}
+    assert action(decide(repo, files, {"web.env": "A=2\n"})) == "recreate"
+    assert action(decide(repo, {}, {"conf/a": "2"})) == "recreate"
+
+
 def test_a_directory_whose_name_go_escapes(tmp_path: Path) -> None:
     repo = Checkout(tmp_path / "a&b <c>")
     text = "name: shop\nservices: {web: {image: 'w:%d', volumes: ['./conf:/conf']}}\n"

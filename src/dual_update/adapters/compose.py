@@ -28,7 +28,15 @@ from dual_update.adapters.process import Result, run
 from dual_update.adapters.stand_ins import stand_ins
 from dual_update.core import secrecy
 from dual_update.core.errors import Timeout, UsageError, WorldError
-from dual_update.core.model import ANY_PROFILE, OUTSIDE_ROOT, SOURCE_ROOT, Rendered, inside_repository
+from dual_update.core.model import (
+    ANY_PROFILE,
+    HERE_ROOT,
+    HOME_ROOT,
+    OUTSIDE_ROOT,
+    SOURCE_ROOT,
+    Rendered,
+    inside_repository,
+)
 from dual_update.usecases.ports import Tree
 
 MB = 1_000_000
@@ -48,9 +56,6 @@ MOST_ROUNDS = 50
 
 DEEPEST = 100
 """How deep values may be nested. Compose's own schema ends at 12."""
-
-HOME = "/home/of-the-deployer"
-"""What `~` and `$HOME` are in a model: the same on every machine, so that two renders compare equal."""
 
 _PLUGIN_DIRECTORIES = (
     "/usr/local/lib/docker/cli-plugins",
@@ -87,6 +92,9 @@ _LOOKS_FURTHER = re.compile(rb"env_file|extends|include|label_file")
 _MERGES = re.compile(
     rb"""(?:^|[\s{,"'-])["']?(?:extends|include)["']?[ \t]*:"""
     rb"""(?P<value>[ \t]*(?:\{[^{}]*\}|\[[^\]]*\]|[^,{}\[\]]*))"""
+)
+_PATH_BY_PWD = re.compile(
+    rf'("(?:source|context|dockerfile|device|file|path)": "){re.escape(HERE_ROOT)}(?=["/])'
 )
 _REFERENCE = re.compile(rb"\$\{?([A-Za-z_][A-Za-z0-9_]*)")
 _TOKEN = re.compile(rb"[A-Za-z0-9_.@/-]+")
@@ -150,6 +158,7 @@ class _Rendering:
         self._bytes = 0
         self._conditional: list[str] = []
         self._stand_ins: dict[str, str] = {}
+        self._here = self._scratch / "here"  # leads to the project, and is told apart from it in a model
         self._deep = False  # some file says that other files matter
         self._deadline = time.monotonic() + SECONDS_AT_LEAST
         self._confinement = sandbox.Confinement(
@@ -163,6 +172,7 @@ class _Rendering:
         self._files = files
         self._composed.update(files)
         self._project.mkdir(parents=True)
+        self._here.symlink_to(self._project)
         for file in files:
             if not self._write(file):
                 raise UsageError(f"{file} does not exist in commit {self._tree.commit[:12]}.")
@@ -254,7 +264,8 @@ class _Rendering:
         environment = {
             **self._stand_ins,
             **_OWN_TERMS,
-            "HOME": HOME,
+            "HOME": HOME_ROOT,
+            "PWD": str(self._here),
             "PATH": str(self._scratch),
         }
         if self._bytes < MB:  # a small model may leave its garbage lie: a fifth less time
@@ -293,7 +304,8 @@ class _Rendering:
         return False
 
     def _relative(self, path: str) -> str | None:
-        absolute = os.path.normpath(path)
+        here = f"{self._here}/"
+        absolute = os.path.normpath(f"{self._project}/{path[len(here) :]}" if path.startswith(here) else path)
         root = str(self._root) + "/"
         return absolute[len(root) :] if absolute.startswith(root) else None
 
@@ -361,11 +373,19 @@ class _Rendering:
         if "\n" + "  " * DEEPEST in text:  # compose indents by two
             raise self._refused(f"values are nested deeper than {DEEPEST} levels.")
         for place, shown in ((self._root, SOURCE_ROOT), (self._outside, OUTSIDE_ROOT)):
-            text = text.replace(_as_go_writes(str(place)), shown)  # also amid a value: `--root=${PWD}`
+            text = text.replace(_as_go_writes(str(place)), shown)
+        text = text.replace(str(self._here), HERE_ROOT)
+        here = SOURCE_ROOT + str(self._project)[len(str(self._root)) :]
+        if HERE_ROOT in text:
+            text = _PATH_BY_PWD.sub(lambda found: f"{found[1]}{json.dumps(here)[1:-1]}", text)
         try:
             model: dict[str, Any] = json.loads(text)
         except ValueError:  # a number with more digits than Python converts
             raise self._refused("a number has too many digits.") from None
+        if HERE_ROOT in text:
+            for service in (model.get("services") or {}).values():
+                contexts = (service.get("build") or {}).get("additional_contexts") or {}
+                contexts.update({name: one.replace(HERE_ROOT, here) for name, one in contexts.items()})
         return model
 
     def _models(self, files: Sequence[str]) -> Mapping[str, Any]:

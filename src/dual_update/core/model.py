@@ -18,6 +18,12 @@ SOURCE_ROOT = "/src"
 OUTSIDE_ROOT = "/outside"
 """Where paths above the repository's root appear in a model."""
 
+HOME_ROOT = "/home/of-the-deployer"
+"""What `~` and `$HOME` are in a model: the same on every machine. See `placement.on_host`."""
+
+HERE_ROOT = "/working-directory/of-the-deployer"
+"""What `$PWD` is in fields that hold no path of the host: there `/src` would be a word like any other."""
+
 ANY_PROFILE = "*"
 
 _DIGEST = re.compile(r"^[a-z0-9+._-]+:[0-9a-fA-F]{32,}$")

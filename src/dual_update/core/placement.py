@@ -1,6 +1,8 @@
 """Models on a host: paths that a render wrote below `/src` become those of a checkout."""
 
 import copy
+from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import PurePosixPath
 from typing import Any
 
@@ -59,3 +61,20 @@ def at(path: str, root: str) -> str:
         if path == prefix or path.startswith(f"{prefix}/"):
             return place.rstrip("/") + path[len(prefix) :] or "/"
     return path
+
+
+def on_host(rendered: Rendered, words: Mapping[str, str]) -> Rendered:
+    """The model with what this host says for the words that stand in for it (`HOME_ROOT`, `HERE_ROOT`):
+    so its containers are made, and so they must look. Fingerprints are over the words."""
+
+    def said(value: Any) -> Any:
+        if isinstance(value, str):
+            for word, here in words.items():
+                value = value.replace(word, here)
+            return value
+        if isinstance(value, Mapping):
+            return {key: said(one) for key, one in value.items()}
+        return [said(one) for one in value] if isinstance(value, list) else value
+
+    kinds = ("services", "networks", "volumes", "configs", "secrets", "models")
+    return replace(rendered, **{kind: said(getattr(rendered, kind)) for kind in kinds})

@@ -1,9 +1,10 @@
 """One cluster on its host: everything a transaction needs, bound once by the composition root."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from dual_update.core.config import Config
+from dual_update.core.model import Rendered
 from dual_update.core.strategies import Strategy
 from dual_update.usecases.detect import Project, SentToBuild
 from dual_update.usecases.ports import (
@@ -67,7 +68,7 @@ class Site:
     `salt` gives a few random characters for names. Without `sockets` only containers are known to take
     ports; without a `registry` an image is known by what is here; without a `watchtower` nothing is poked;
     without a `shell` no command runs on the host. `strategy` loads the owner's choice, where there is one:
-    only a plan runs it.
+    only a plan runs it. `words`: what this host says for words of a model (`placement.on_host`).
     """
 
     cluster: str
@@ -91,3 +92,4 @@ class Site:
     watchtower: Watchtower | None = None
     shell: Shell | None = None
     strategy: Callable[[], Strategy | None] = lambda: None
+    words: Callable[[Rendered], Mapping[str, str]] = lambda _: {}

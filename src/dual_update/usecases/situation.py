@@ -7,6 +7,7 @@ from dual_update.core.cluster import Observed
 from dual_update.core.decision import Decision, ServiceDecision
 from dual_update.core.errors import DualUpdateError, UsageError
 from dual_update.core.model import Rendered
+from dual_update.core.placement import on_host
 from dual_update.core.strategies import Scope, Situation
 from dual_update.core.submodule import SubmoduleMove
 from dual_update.usecases.detect import Detected, DetectRequest, detect
@@ -204,7 +205,13 @@ def _detect(
         plain = detect(replace(request, base=None), site.repository, site.renderer, site.sent_to_build)
         decision = replace(detected.decision, fingerprint=plain.decision.fingerprint)
         detected = replace(detected, decision=decision)
-    return detected, host_files
+    return _on_host(site, detected), host_files
+
+
+def _on_host(site: Site, detected: Detected) -> Detected:
+    """The models as containers of this host are made from them."""
+    before = on_host(detected.before, site.words(detected.before))
+    return replace(detected, before=before, after=on_host(detected.after, site.words(detected.after)))
 
 
 def _is_known(site: Site, commit: str) -> bool:
