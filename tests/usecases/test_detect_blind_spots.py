@@ -61,6 +61,14 @@ def test_a_default_that_the_hosts_own_env_may_replace_is_conditional(repo: Check
     assert any(".env is not in git" in warning for warning in decision.warnings)
 
 
+@pytest.mark.parametrize("value", ["${MODE}", "$MODE", "other,${MODE:-off}"])
+def test_profiles_that_a_variable_switches_on(repo: Checkout, value: str) -> None:
+    text = "services: {web: {image: w, profiles: [full]}, side: {image: s}}\n"
+    env = f"MODE=%s\nCOMPOSE_PROFILES={value}\n"
+    decision = decide(repo, {"compose.yml": text, ".env": env % "slim"}, {".env": env % "full"})
+    assert (action(decision), action(decision, "side")) == ("create", "none")
+
+
 def test_a_build_whose_secret_is_another_file_now(repo: Checkout) -> None:
     text = "services: {web: {build: {context: ., secrets: [key]}}}\nsecrets: {key: {file: ./%s}}\n"
     decision = decide(repo, {"compose.yml": text % "a", "Dockerfile": "FROM x"}, {"compose.yml": text % "b"})

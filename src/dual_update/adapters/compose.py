@@ -96,6 +96,7 @@ _MERGES = re.compile(
 _PATH_BY_PWD = re.compile(
     rf'("(?:source|context|dockerfile|device|file|path)": "){re.escape(HERE_ROOT)}(?=["/])'
 )
+_USED = re.compile(r"\$(?:\{(\w+)(?::?-([^}]*))?\}|(\w+))")
 _REFERENCE = re.compile(rb"\$\{?([A-Za-z_][A-Za-z0-9_]*)")
 _TOKEN = re.compile(rb"[A-Za-z0-9_.@/-]+")
 _DEFAULTED = re.compile(rb"(?<!\$)\$\{[A-Za-z_][A-Za-z0-9_]*:?[-+]")
@@ -412,11 +413,11 @@ class _Rendering:
         found = re.findall(
             rb"^\s*(?:export\s+)?COMPOSE_PROFILES\s*=\s*[\"']?([^\"'#\r\n]*)", path.read_bytes(), re.M
         )
-        return (
-            frozenset(one.strip() for one in found[-1].decode().split(",") if one.strip())
-            if found
-            else frozenset()
-        )
+        known = dict(secrecy.assignments(path.read_text("utf-8", "replace")))
+        value = found[-1].decode("utf-8", "replace") if found else ""
+        for _ in range(5 if "$" in value else 0):  # compose interpolates `.env`, too; a stranger's is bounded
+            value = _USED.sub(lambda use: known.get(use[1] or use[3], use[2] or "")[:200], value[:2000])
+        return frozenset(one.strip() for one in value.split(",") if one.strip())
 
     def _environment(self) -> dict[str, str]:
         """What interpolation can come upon, roughly: the assignments of every file that is no YAML."""
