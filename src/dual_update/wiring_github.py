@@ -301,7 +301,9 @@ class _Judge:
         if not occasion.has_person and (left := self._left_before(decision.cluster)):
             return left
         why += self._unsettled
-        if occasion.kind != "built":
+        if (
+            occasion.kind != "built" and not occasion.has_person
+        ):  # whoever asks by hand may know; the host looks
             why += waits_for_build(decision, detected.after.services)
         now = Circumstances(
             branch=self._branch,

@@ -127,6 +127,16 @@ def test_submodules_of_submodules_are_followed(tmp_path: Path, lib: Checkout) ->
         assert inner.commits == (f"{deep[:7]} deep change",)
         assert repository.tree(head).read("middle/lib/app.py") == b"two"
         assert "middle/lib/app.py" in repository.tree(head).list()
+        assert repository.submodule_around(head, "middle/lib/app.py") == ("middle/lib", deep)
+        assert repository.submodule_around(head, "middle") == ("middle", new_middle)
+        assert repository.submodule_around(head, "mid") is None
+        before = lib.git("rev-parse", "HEAD~1")
+        for named in (before, before[:7]):
+            changed = repository.changed_inside(head, "middle/lib", named)
+            assert [one.path for one in changed] == ["middle/lib/app.py"]
+        for unknown in ("f" * 40, "HEAD", "main", "-x", ""):
+            with pytest.raises(UsageError, match="is not a commit in middle/lib"):
+                repository.changed_inside(head, "middle/lib", unknown)
 
 
 def test_a_commit_that_is_not_here_says_how_to_fetch_it(parent: Checkout, lib: Checkout) -> None:

@@ -370,6 +370,8 @@ def test_code_whose_image_is_built_elsewhere_waits_for_that_build(job: Job) -> N
     job.put({"app/Dockerfile": "FROM scratch\nCOPY x /\n", "app/x": "x\n"}, "code")
     head = job.merge("code")
     assert job.push().outputs["deploy"] == "no"
+    by_hand = {"sender": {"type": "User"}, "inputs": None}
+    assert job.step("workflow_dispatch", by_hand).outputs["deploy"] == "auto", "the host looks at the image"
     built: dict[str, Any] = {
         "workflow_run": {
             "conclusion": "success",

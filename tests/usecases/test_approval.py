@@ -301,6 +301,9 @@ def test_an_environment_without_reviewers_is_no_approval(
         ({"image": "registry.example.org/web:1", "build": {"context": "web"}}, True),
         ({"image": "localhost:5000/web", "build": {"context": "web"}}, True),
         ({"image": "shop-web", "build": {"context": "web"}}, False),
+        ({"image": "myorg/web", "build": {"context": "web"}}, False),
+        ({"image": "myorg/web", "build": {"context": "web"}, "pull_policy": "always"}, True),
+        ({"image": "registry.example.org/web:1", "build": {"context": "web"}, "pull_policy": "build"}, False),
         ({"build": {"context": "web"}}, False),
         ({"image": "registry.example.org/web:1"}, False),
     ],
@@ -311,3 +314,5 @@ def test_code_waits_for_the_image_that_is_built_elsewhere(model: dict[str, Any],
     assert bool(holds) == waits
     assert waits_for_build(change, {"web": model}, built=("web",)) == ()
     assert waits_for_build(decision(NEW_TAG, "a" * 40, "b" * 40), {"web": model}) == ()
+    how = Change("service", "web", "build.args.VERSION", "change")
+    assert bool(waits_for_build(decision(WEB, "a" * 40, "b" * 40, how), {"web": model})) == waits

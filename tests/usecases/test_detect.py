@@ -565,6 +565,26 @@ def test_an_image_that_is_built_elsewhere_from_now_on_is_pulled(repo: Checkout) 
     assert (decision.update_type, actions(decision)) == ("structural", {"web": "rebuild"})
 
 
+@pytest.mark.parametrize(
+    ("source", "action", "words"),
+    [
+        ("image: 'registry.example/o/web:%s', build: web", "roll", "comes from the registry"),
+        ("image: 'o/web:%s', build: web, pull_policy: always", "roll", "comes from the registry"),
+        ("image: 'o/web:%s', build: web", "rebuild", "is built on this host"),
+        ("image: 'registry.example/o/web:%s', build: web, pull_policy: build", "rebuild", "on this host"),
+    ],
+)
+def test_where_an_image_comes_from_is_said(repo: Checkout, source: str, action: str, words: str) -> None:
+    text = f"services: {{web: {{{source}}}}}\n"
+    before = {"compose.yml": text % 1, "web/Dockerfile": "x", "web/code": "1"}
+    decision = decide(repo, before, {"web/code": "2"})
+    assert (decision.update_type, actions(decision)) == ("image_only", {"web": "rebuild"})
+    assert words in decision.services["web"].reasons[-1]
+    decision = decide(repo, before, {"compose.yml": text % 2})
+    assert (decision.update_type, actions(decision)) == ("image_only", {"web": action})
+    assert words in decision.services["web"].reasons[-1]
+
+
 def test_a_probable_rename_is_a_hint(repo: Checkout) -> None:
     text = "services: {%s: {image: 'web:1', environment: {A: '1'}, restart: always}}\n"
     decision = decide(repo, {"compose.yml": text % "old"}, {"compose.yml": text % "new"})

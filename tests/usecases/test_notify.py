@@ -95,6 +95,17 @@ def test_a_run_is_told_once_whoever_tells_it(store: SqliteStore) -> None:
     assert sorted(addresses.got) == [("mail", "shop: updated"), ("slack", "shop: updated")]
 
 
+def test_the_same_refusal_is_told_once_however_often_it_is_tried(store: SqliteStore) -> None:
+    addresses = Addresses("slack")
+    courier = Courier(store.outbox, addresses)
+    refused = {**RECORD, "outcome": "refused", "reason": "the image is not there yet"}
+    catch_up(courier, [{**refused, "run": f"run-{number}"} for number in range(3)])
+    assert courier.deliver(5) == 1
+    catch_up(courier, [{**refused, "run": "run-4", "reason": "the disk is full"}])
+    catch_up(courier, [{**refused, "run": "run-5", "to": "c" * 40}])
+    assert courier.deliver(5) == 2
+
+
 def test_one_deaf_address_does_not_repeat_the_others(store: SqliteStore) -> None:
     addresses, now = Addresses("good", "deaf"), Time()
     addresses.errors["deaf"] = "error 500"

@@ -125,6 +125,10 @@ class DockerEngine:
         config = self._present_image(image_id).get("Config") or {}
         return bool(config.get("Cmd") or config.get("Entrypoint"))
 
+    def image_labels(self, image_id: str) -> Mapping[str, str]:
+        config = self._present_image(image_id).get("Config") or {}
+        return {str(name): str(value) for name, value in (config.get("Labels") or {}).items()}
+
     def image_volumes(self, image_id: str) -> tuple[str, ...]:
         config = self._present_image(image_id).get("Config") or {}
         return tuple(sorted(config.get("Volumes") or ()))

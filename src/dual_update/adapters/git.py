@@ -369,6 +369,25 @@ class GitTree:
                 files=tuple(c.path for c in changes if c.path.startswith(f"{one.path}/")),
             )
 
+    def around(self, path: str) -> "tuple[str, GitTree] | None":
+        """The innermost submodule that a path lies in, or is: its path in this tree, and its own tree."""
+        for pointer in self.pointers():
+            if path != pointer.path and not path.startswith(f"{pointer.path}/"):
+                continue
+            inner = self.follow(pointer)
+            deeper = inner.around(path[len(pointer.path) + 1 :])
+            return (f"{pointer.path}/{deeper[0]}", deeper[1]) if deeper else (pointer.path, inner)
+        return None
+
+    def beside(self, revision: str) -> "GitTree":
+        """Another commit of the same repository, by its id. Raises UsageError where it is not here."""
+        kind, found = self._objects.object(f"{revision}^{{commit}}", want_id=True)
+        if kind != "commit" or not found.decode().startswith(revision):
+            raise UsageError(
+                f"{revision[:12]!r} is not a commit in {self._within.rstrip('/') or 'this clone'}."
+            )
+        return GitTree(self._objects, found.decode(), self._within)
+
     def at(self, path: str) -> "tuple[GitTree, _Pointer, str]":
         """The submodule at a path of the whole tree: its tree, its pointer, and the url around it."""
         for pointer in self._ls()[1]:
@@ -519,6 +538,19 @@ class GitRepository:
         if not any(one.is_submodule for one in changes):
             return ()
         return tuple(self.tree(head).moves_from(self.tree(base), changes))
+
+    def submodule_around(self, commit: str, path: str) -> tuple[str, str] | None:
+        """The innermost submodule that a path of a commit lies in, with the commit pointed to."""
+        found = self.tree(commit).around(path)
+        return None if found is None else (found[0], found[1].commit)
+
+    def changed_inside(self, commit: str, submodule: str, revision: str) -> Sequence[FileChange]:
+        """What differs below a submodule between a revision of its own and the commit pointed to."""
+        found = self.tree(commit).around(submodule)
+        if found is None:
+            raise UsageError(f"{submodule} is no submodule of commit {commit[:12]}.")
+        path, tree = found
+        return _merged(_below(path, tree.changed_from(tree.beside(revision))))
 
 
 def _last_line(result: Result) -> str:

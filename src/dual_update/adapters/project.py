@@ -17,7 +17,8 @@ from dual_update.adapters.compose import binary
 from dual_update.adapters.git import ENVIRONMENT as GIT_ENVIRONMENT
 from dual_update.adapters.process import Result, run, scrubbed
 from dual_update.core.errors import StepFailed, Timeout
-from dual_update.core.model import SOURCE_ROOT, Rendered, contexts, dockerfile, is_built
+from dual_update.core.model import SOURCE_ROOT, Rendered, contexts, dockerfile
+from dual_update.core.origin import is_built_elsewhere, is_built_here
 from dual_update.core.placement import at, placed
 from dual_update.usecases.ports import Tree
 
@@ -51,6 +52,11 @@ _HELD_NETWORK = re.compile(r"network (?P<name>\S+) id [0-9a-f]+ has active endpo
 """What compose passes on from an engine that will not remove a network. Source: libnetwork, `errors.go`."""
 _QUIET = frozenset({"Running", "Waiting", "Healthy", "Exited"})
 """What compose says in a dry run of containers that it leaves alone or only looks at."""
+
+MAY_BE_LATE = (
+    "The image of {} is built elsewhere: try again when that build has pushed it. With `pull_policy: build`"
+    " it is built on this host."
+)
 
 _LABEL_UNKNOWN = ("network_mode", "ipc", "pid")
 
@@ -167,7 +173,8 @@ class ComposeWorkshop:
         wanted = [name for name in services if self._needs_pull(rendered.services[name])]
         if not wanted:
             return
-        kept = ("image", "platform", "pull_policy")
+        # Not `pull_policy`: with `missing`, compose would keep what is here under the name.
+        kept = ("image", "platform")
         model = {
             "name": rendered.name,
             "services": {
@@ -181,21 +188,22 @@ class ComposeWorkshop:
 
     def _needs_pull(self, service: Mapping[str, Any]) -> bool:
         image = str(service.get("image") or "")
-        if not image or is_built(service) or service.get("pull_policy") in ("never", "build"):
+        if not image or is_built_here(service) or service.get("pull_policy") in ("never", "build"):
             return False
         is_here = self._image_id is not None and "@" in image and self._image_id(image) is not None
         return not is_here
 
     def build(self, rendered: Rendered, tree: Tree, services: Sequence[str]) -> None:
         """Build these services' images from the commit's files alone, as a checkout would write them."""
-        wanted = [name for name in services if is_built(rendered.services[name])]
+        wanted = [name for name in services if is_built_here(rendered.services[name])]
         if not wanted:
             return
+        needed = _with_bases(rendered, wanted)
         self._scratch.mkdir(parents=True, exist_ok=True, mode=0o700)
         with tempfile.TemporaryDirectory(prefix="build-", dir=self._scratch) as name:
             export = Path(name) / self._checkout.name
-            _Export(self._checkout, export, tree.commit).write(_needed(rendered))
-            model = _to_build(rendered, export, self._checkout)
+            _Export(self._checkout, export, tree.commit).write(_needed(rendered, needed))
+            model = _to_build(rendered, needed, export, self._checkout)
             result = self._compose(model, "build", *wanted)
         if result.code != 0:
             raise StepFailed(
@@ -250,15 +258,29 @@ def _has_label_of_its_own(service: Mapping[str, Any]) -> bool:
     return not service.get("volumes_from") and not any(one.startswith("service:") for one in joined)
 
 
-def _needed(rendered: Rendered) -> frozenset[str]:
+def _with_bases(rendered: Rendered, services: Sequence[str]) -> frozenset[str]:
+    """These services and all whose builds theirs start from (`additional_contexts: service:NAME`)."""
+    found: set[str] = set()
+    waiting = list(services)
+    while waiting:
+        name = waiting.pop()
+        if name in found or name not in rendered.services:
+            continue
+        found.add(name)
+        named = ((rendered.services[name].get("build") or {}).get("additional_contexts") or {}).values()
+        waiting += [str(one).removeprefix("service:") for one in named if str(one).startswith("service:")]
+    return frozenset(found)
+
+
+def _needed(rendered: Rendered, services: frozenset[str]) -> frozenset[str]:
     """Paths of the repository that builds read: contexts, Dockerfiles and files of build secrets."""
     found: set[str] = set()
-    for service in rendered.services.values():
-        if is_built(service):
-            found.update(contexts(service))
-            named = dockerfile(service)
-            if named is not None:
-                found.add(named)
+    for name in services:
+        service = rendered.services[name]
+        found.update(contexts(service))
+        named = dockerfile(service)
+        if named is not None:
+            found.add(named)
     for secret in rendered.secrets.values():
         path = str(secret.get("file", ""))
         if path.startswith(SOURCE_ROOT + "/"):
@@ -266,13 +288,20 @@ def _needed(rendered: Rendered) -> frozenset[str]:
     return frozenset(found)
 
 
-def _to_build(rendered: Rendered, export: Path, checkout: Path) -> dict[str, Any]:
-    """The model cut down to builds, with contexts in the export. A secret that git lacks is the host's."""
+def _to_build(rendered: Rendered, wanted: frozenset[str], export: Path, checkout: Path) -> dict[str, Any]:
+    """The model cut down to builds, with contexts in the export. A secret that git lacks is the host's.
+
+    What is built elsewhere and only needed as a base loses its `image` here: that name is the pulled one's.
+    """
     kept = ("image", "platform", "build")
     services = {
-        name: {key: service[key] for key in kept if key in service}
+        name: {
+            key: service[key]
+            for key in kept
+            if key in service and not (key == "image" and is_built_elsewhere(service))
+        }
         for name, service in rendered.services.items()
-        if is_built(service)
+        if name in wanted
     }
     model = placed(Rendered(rendered.name, services, secrets=rendered.secrets), str(export))
     for name, secret in model.get("secrets", {}).items():
@@ -359,7 +388,11 @@ def _pull_refusal(rendered: Rendered, services: Sequence[str], result: Result) -
         name for name in services if len(services) == 1 or str(rendered.services[name].get("image")) in words
     ]
     which = ", ".join(f"{name} ({rendered.services[name].get('image')})" for name in named or services)
-    return f"Pulling {which} failed: {words}"
+    said = f"Pulling {which} failed: {words}"
+    late = [name for name in named or services if is_built_elsewhere(rendered.services[name])]
+    if late:
+        said += f" {MAY_BE_LATE.format(', '.join(late))}"
+    return said
 
 
 def last_words(result: Result, lines: int = 3) -> str:

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
 from dual_update.core.model import Rendered, image_of, is_built
+from dual_update.core.origin import is_built_here, origin
 from dual_update.core.rules import WEIGHT, Action, Finding
 from dual_update.core.submodule import SubmoduleMove, innermost
 
@@ -60,6 +61,17 @@ class Decision:
     @property
     def needs_update(self) -> bool:
         return self.update_type != "none"
+
+    @property
+    def built_anew(self) -> frozenset[str]:
+        """Services whose image has to become another one: what it is built from changed, or how."""
+        found: set[str] = set()
+        for change in (one.change for one in self.findings if one.impact != "none"):
+            if change.scope == "code":
+                found.update(change.users)
+            elif change.scope == "service" and change.path.partition(".")[0] == "build":
+                found.add(change.name)
+        return frozenset(found)
 
     def needing(self, *actions: Action) -> tuple[str, ...]:
         """Services whose action is one of these, sorted."""
@@ -156,7 +168,7 @@ def _service(name: str, sides: Sides, findings: Sequence[Finding]) -> ServiceDec
         action=_action(name, sides, findings),
         image_before=before,
         image_after=after,
-        reasons=tuple(_reasons(findings)),
+        reasons=(*_reasons(findings), *_origin(name, sides, findings)),
     )
 
 
@@ -174,6 +186,13 @@ def _reasons(findings: Sequence[Finding]) -> Iterable[str]:
         more = f" and {len(same) - LISTED_FILES} more" if len(same) > LISTED_FILES else ""
         lines[f"{same[0].change.scope} {names}{more}: {same[0].rule.says}"] = None
     return lines
+
+
+def _origin(name: str, sides: Sides, findings: Sequence[Finding]) -> Iterable[str]:
+    """Where a changed image comes from, where the file leaves room for a doubt."""
+    said = origin(sides.after.services.get(name, {}))
+    if said and any(f.rule.action in {"roll", "rebuild", "create"} for f in findings):
+        yield f"image: {said}."
 
 
 def _image(rendered: Rendered, name: str) -> str | None:
@@ -206,7 +225,7 @@ def _action(name: str, sides: Sides, findings: Sequence[Finding]) -> Action:
     heaviest: Action = max(actions, default="none", key=lambda one: WEIGHT[one])
     if not will:  # behind a profile on both sides: nothing runs, so nothing is done
         return "record" if heaviest != "none" else "none"
-    if heaviest == "roll" and is_built(sides.after.services[name]):
+    if heaviest == "roll" and is_built_here(sides.after.services[name]):
         return "rebuild"  # a new tag for a built image: there is nothing to pull
     if heaviest == "rebuild" and not is_built(sides.after.services[name]):
         # it runs what another service builds, or no longer what was built here

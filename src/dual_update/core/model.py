@@ -61,14 +61,18 @@ class ImageRef:
     @property
     def canonical(self) -> str:
         """Full name as the engine sees it: registry, repository and a tag or digest."""
-        first, slash, _ = self.repository.partition("/")
-        has_registry = bool(slash) and ("." in first or ":" in first or first == "localhost")
         repository = self.repository
-        if not has_registry:
-            repository = "docker.io/" + (repository if slash else f"library/{repository}")
+        if not self.has_host:
+            repository = "docker.io/" + (repository if "/" in repository else f"library/{repository}")
         if self.digest:
             return f"{repository}@{self.digest}"
         return f"{repository}:{self.tag or 'latest'}"
+
+    @property
+    def has_host(self) -> bool:
+        """Does it name a registry's host, as the engine reads it; without one the default one is meant."""
+        first, slash, _ = self.repository.partition("/")
+        return bool(slash) and ("." in first or ":" in first or first == "localhost")
 
     @property
     def is_pinned(self) -> bool:
@@ -130,7 +134,7 @@ def image_of(project: str, name: str, service: Mapping[str, Any]) -> str:
 
 
 def is_built(service: Mapping[str, Any]) -> bool:
-    """Does compose build this service's image from the repository."""
+    """Can compose build this service's image from the repository; whether it does says `core/origin.py`."""
     return bool(service.get("build"))
 
 

@@ -36,7 +36,7 @@ ACTIONS: Mapping[Action, str] = {
     "poke": "Watchtower is asked to take the new content of an unchanged tag",
     "roll": "the new image is pulled and the container replaced",
     "recreate": "a new container of the same image",
-    "rebuild": "the image is built, then the container replaced",
+    "rebuild": "the image is built (pulled, where a build elsewhere pushes it), then the container replaced",
     "create": "its first containers",
     "remove": "its containers are stopped and removed; volumes stay",
 }

@@ -7,7 +7,8 @@ from typing import Any, Literal, Protocol
 from dual_update.core.cluster import Observed
 from dual_update.core.decision import Decision
 from dual_update.core.durations import seconds
-from dual_update.core.model import Rendered, image_of, is_built, replicas
+from dual_update.core.model import Rendered, image_of, replicas
+from dual_update.core.origin import is_built_elsewhere, is_built_here
 from dual_update.core.plan import Plan, Step, listed
 from dual_update.core.rolling import notes, rolling_of, why_not_beside
 
@@ -182,6 +183,8 @@ def _replacing(situation: Situation, service: str) -> Step:
         cause = f"{cause} It is rolled: {situation.why_rolled[service]}"
     elif one.action == "roll":
         cause = f"{cause} It is rolled: a poke cannot move a tag."
+    elif one.action == "rebuild" and is_built_elsewhere(situation.after.services[service]):
+        cause = f"{cause} The image comes from the registry, where its build puts it."
     undo = f"{service} returns to the image that ran before"
     return Step(op, service, cause, undo, (service,), is_forced=one.action in {"rebuild", "recreate"})  # type: ignore[arg-type]
 
@@ -189,8 +192,8 @@ def _replacing(situation: Situation, service: str) -> Step:
 def prepare(situation: Situation, services: Sequence[str]) -> list[Step]:
     """What comes first: images of these services are fetched, running ones and files are kept."""
     after = situation.after
-    built = tuple(s for s in services if is_built(after.services[s]))
-    pulled = tuple(s for s in services if not is_built(after.services[s]))
+    built = tuple(s for s in services if is_built_here(after.services[s]))
+    pulled = tuple(s for s in services if not is_built_here(after.services[s]))
     steps: list[Step] = []
     if pulled:
         steps.append(Step("pull", listed(pulled), "images are here before anything stops", "", pulled))

@@ -18,7 +18,8 @@ from dataclasses import dataclass, field
 from email.utils import parsedate_to_datetime
 from typing import Any, Literal
 
-from dual_update.core.model import ImageRef, Rendered, is_built, replicas
+from dual_update.core.model import ImageRef, Rendered, replicas
+from dual_update.core.origin import is_built_here
 
 Status = Literal["done", "nothing", "busy", "failed", "unknown"]
 
@@ -315,7 +316,7 @@ def why_not_poke(
 
 
 def _reference(model: Mapping[str, Any], running: Running | None) -> Iterable[str]:
-    if is_built(model):
+    if is_built_here(model):
         yield "Its image is built here, and Watchtower only pulls."
     image = ImageRef.parse(str(model.get("image") or ""))
     if image.is_pinned:

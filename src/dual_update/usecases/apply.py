@@ -9,14 +9,16 @@ from dual_update.core import plan as plans
 from dual_update.core.errors import DualUpdateError, NotNow, Refused
 from dual_update.core.hooks import begun, commands_of, with_hooks
 from dual_update.core.model import image_of
+from dual_update.core.origin import origin
 from dual_update.core.plan import PREPARING, Plan, Step
 from dual_update.core.run import Outcome, RunReport, ServiceResult, run_id
 from dual_update.core.snapshot import Snapshot, take
-from dual_update.core.strategies import Scope, jobs, strategy_for, wanted_images
+from dual_update.core.strategies import Scope, Situation, jobs, strategy_for, wanted_images
 from dual_update.usecases.evidence import evidence
 from dual_update.usecases.execute import Hands
 from dual_update.usecases.journaled import Run
 from dual_update.usecases.preflight import check_after_pull, check_before_pull, refuse_dirty
+from dual_update.usecases.provenance import check_revisions
 from dual_update.usecases.quarantine import content, held, refused_before, with_images
 from dual_update.usecases.recover import lock_key, recover
 from dual_update.usecases.restore import Return, go_back, passing_checks, retag
@@ -78,7 +80,8 @@ def propose(site: Site, request: ApplyRequest) -> Proposal:
     # What changes nothing is not a matter of taste: every strategy heals and follows alike.
     strategy = (site.strategy() if usual.name != "none" else None) or usual
     plan = with_hooks(strategy.plan(situation), site.config.hooks, is_first=situation.is_first)
-    notes = [*plan.notes, *(f"a person must agree: {why}" for why in needs_person(seen)), *seen.drift]
+    notes = [*plan.notes, *_origins(plan, situation)]
+    notes += [*(f"a person must agree: {why}" for why in needs_person(seen)), *seen.drift]
     runs, head = situation.came_from, situation.decision.head
     is_older = runs not in {None, head} and site.repository.is_ancestor(head, str(runs))
     if is_older:
@@ -92,6 +95,13 @@ def propose(site: Site, request: ApplyRequest) -> Proposal:
     facts = evidence(site, seen, plan, asks_registry=is_compared)
     fingerprint = plans.plan_fingerprint(situation.decision, plan, situation.observed, facts)
     return Proposal(seen, plan, fingerprint, facts.images, is_older)
+
+
+def _origins(plan: Plan, situation: Situation) -> list[str]:
+    """Where the images of services come from that have both `build` and `image`: a reader cannot tell."""
+    services = situation.after.services
+    prepared = {name for step in plan.steps if step.op in {"pull", "build"} for name in step.services}
+    return [f"{name}: {said}." for name in sorted(prepared) if (said := origin(services.get(name, {})))]
 
 
 def needs_person(seen: Seen) -> tuple[str, ...]:
@@ -344,6 +354,7 @@ class _Transaction:
         }
         wanted = sorted((fetched | touched) & set(self._situation.after.active))
         self._hands.images.update(check_after_pull(self._site, self._situation, wanted))
+        check_revisions(self._site, self._situation, self._hands.images)
         self._site.store.seal_backup(self._site.cluster, self._run.id)
         name = content(self._site, self._proposal.seen)
         self._content = (name, with_images(name, held(self._site, self._proposal.seen)))

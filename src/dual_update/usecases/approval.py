@@ -10,6 +10,7 @@ from typing import Any, Literal
 
 from dual_update.core.decision import Decision
 from dual_update.core.errors import DualUpdateError
+from dual_update.core.origin import is_built_elsewhere
 from dual_update.usecases.github_ports import Commit, History, Pull, Review
 
 Answer = Literal["auto", "approve", "no"]
@@ -90,29 +91,16 @@ def waits_for_build(
 ) -> tuple[str, ...]:
     """A sentence where changed code goes into an image that is built elsewhere and pushed to a registry.
 
-    `services` are the wanted models; one with `build:` and an `image:` that names a registry is built
-    elsewhere. `built` are services whose build has told that it is done.
+    `services` are the wanted models; which of them are built elsewhere, core/origin.py says. `built` are
+    services whose build has told that it is done.
     """
     waiting = sorted(
-        user
-        for user in {
-            one
-            for f in decision.findings
-            if f.change.scope == "code" and f.impact != "none"
-            for one in f.change.users
-        }
-        if user not in built and is_built_elsewhere(services.get(user, {}))
+        one for one in decision.built_anew if one not in built and is_built_elsewhere(services.get(one, {}))
     )
     if not waiting:
         return ()
     named = ", ".join(waiting[:3]) + (f" and {len(waiting) - 3} more" if len(waiting) > 3 else "")
     return (f"Waiting for the build that pushes the image of {named}; its end starts the deploy.",)
-
-
-def is_built_elsewhere(service: Mapping[str, Any]) -> bool:
-    """Does its image come from a registry although it could be built here: the reference names a host."""
-    host, slash, _ = str(service.get("image") or "").partition("/")
-    return bool(service.get("build")) and bool(slash) and ("." in host or ":" in host)
 
 
 def unreviewed(github: History, base: str, head: str, branch: str) -> str:

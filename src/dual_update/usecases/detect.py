@@ -21,6 +21,7 @@ from dual_update.core.model import (
     is_built,
     service_paths,
 )
+from dual_update.core.origin import is_built_here
 from dual_update.core.rules import Impact, check_overrides, judge
 from dual_update.usecases.ports import FileChange, Registry, Renderer, Repository, Tree
 
@@ -336,7 +337,7 @@ def _moved(
         service = after.services[name]
         reference = ImageRef.parse(str(service.get("image") or ""))
         is_same = name in before.services and before.services[name].get("image") == service.get("image")
-        if name not in running or not is_same or is_built(service) or reference.is_pinned:
+        if name not in running or not is_same or is_built_here(service) or reference.is_pinned:
             continue
         if running[name]:
             asked.setdefault(reference.canonical, []).append(name)

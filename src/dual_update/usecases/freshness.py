@@ -11,7 +11,8 @@ from dataclasses import dataclass, field, replace
 from dual_update.core.cluster import Observed
 from dual_update.core.decision import Decision, ServiceDecision, with_dependents
 from dual_update.core.errors import DualUpdateError
-from dual_update.core.model import ImageRef, Rendered, image_of, is_built
+from dual_update.core.model import ImageRef, Rendered, image_of
+from dual_update.core.origin import is_built_here
 from dual_update.core.watchtower import Running, why_not_poke
 from dual_update.usecases.ports import Engine, Registry
 from dual_update.usecases.site import Site
@@ -60,7 +61,7 @@ def is_mutable(model: Mapping[str, object]) -> bool:
     """Can a pull bring other content under the same reference."""
     image = str(model.get("image") or "")
     never = model.get("pull_policy") in {"never", "build"}
-    return bool(image) and not is_built(model) and not never and not ImageRef.parse(image).is_pinned
+    return bool(image) and not is_built_here(model) and not never and not ImageRef.parse(image).is_pinned
 
 
 def running_digests(engine: Engine, observed: Observed, service: str, reference: str) -> frozenset[str]:

@@ -3,6 +3,8 @@
 Nothing here can change a run: whoever ends one writes a row, and a deaf or slow address is met later.
 """
 
+import hashlib
+import json
 import re
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -79,7 +81,7 @@ class Courier:
         message = about_run(record, self.links(record))
         if message is None:
             return False
-        self.tell(f"run:{record['run']}", message)
+        self.tell(_name_of(record), message)
         return True
 
     def waits(self, cluster: str, fingerprint: str, update_type: str, commit: str, why: str) -> None:
@@ -117,6 +119,15 @@ class Courier:
     def _clean(self, text: str, longest: int) -> str:
         found = _CONTROL.sub("", masked(text, self.hidden))
         return found if len(found) <= longest else f"{found[:longest]}…"
+
+
+def _name_of(record: Json) -> str:
+    """By this name a message is told once. A run has its own; an update that is tried again and again, and
+    refused for the same reason each time (its image is not there yet), has one for them all."""
+    if record.get("outcome") != "refused":
+        return f"run:{record['run']}"
+    facts = [record.get(key) for key in ("kind", "cluster", "to", "reason")]
+    return f"refused:{hashlib.sha256(json.dumps(facts).encode()).hexdigest()[:32]}"
 
 
 def about_run(record: Json, links: Iterable[str] = ()) -> Message | None:

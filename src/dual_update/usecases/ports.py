@@ -75,6 +75,15 @@ class Repository(Protocol):
         """The submodules whose pointer is among these changes, with their commits."""
         ...
 
+    def submodule_around(self, commit: str, path: str) -> tuple[str, str] | None:
+        """The innermost submodule that a path of a commit lies in: its path, and the commit pointed to."""
+        ...
+
+    def changed_inside(self, commit: str, submodule: str, revision: str) -> Sequence[FileChange]:
+        """Every path below a submodule that differs between one of its own commits and the one that `commit`
+        points to. Raises UsageError for a revision that is not here."""
+        ...
+
 
 class Renderer(Protocol):
     """Compose, as the authority on compose files."""
@@ -123,6 +132,10 @@ class Engine(Protocol):
 
     def image_has_command(self, image_id: str) -> bool:
         """Does a local image say what to run: a command or an entrypoint."""
+        ...
+
+    def image_labels(self, image_id: str) -> Mapping[str, str]:
+        """Labels of a local image, its base image's among them."""
         ...
 
     def image_volumes(self, image_id: str) -> tuple[str, ...]:

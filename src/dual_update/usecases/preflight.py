@@ -3,7 +3,8 @@
 from collections.abc import Mapping, Sequence
 
 from dual_update.core.errors import NotNow, Refused
-from dual_update.core.model import image_of, is_built
+from dual_update.core.model import image_of
+from dual_update.core.origin import is_built_here
 from dual_update.core.strategies import Situation
 from dual_update.usecases import preflight_engine, preflight_host, preflight_ports
 from dual_update.usecases.scene import Check, Scene
@@ -59,7 +60,7 @@ def _raise(faults: Sequence[str]) -> None:
 
 
 def _why_absent(model: Mapping[str, object]) -> str:
-    if is_built(model):
+    if is_built_here(model):
         return " though it was built"
     if model.get("pull_policy") in {"never", "build"}:
         return f", and its pull_policy is {model['pull_policy']}"

@@ -22,6 +22,7 @@ from dual_update.core.model import (
     is_built,
     service_paths,
 )
+from dual_update.core.origin import is_built_here
 from dual_update.usecases.ports import Tree
 from dual_update.usecases.site import HostTree, Site
 from dual_update.usecases.situation import Seen
@@ -67,7 +68,7 @@ def _references(seen: Seen) -> dict[str, str]:
     return {
         name: image_of(after.name, name, after.services[name])
         for name in after.active
-        if not is_built(after.services[name])
+        if not is_built_here(after.services[name])
     }
 
 

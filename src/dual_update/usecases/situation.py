@@ -95,6 +95,12 @@ class _HostRepository:
     def submodules(self, base: str, head: str, changes: Sequence[FileChange]) -> Sequence[SubmoduleMove]:
         return self._site.repository.submodules(str(base), head, changes)
 
+    def submodule_around(self, commit: str, path: str) -> tuple[str, str] | None:
+        return self._site.repository.submodule_around(str(commit), path)
+
+    def changed_inside(self, commit: str, submodule: str, revision: str) -> Sequence[FileChange]:
+        return self._site.repository.changed_inside(str(commit), submodule, revision)
+
     def _now(self, path: str) -> bytes | None:
         return self._site.checkout.untracked([path]).get(path)
 
@@ -212,6 +218,11 @@ def _on_host(site: Site, detected: Detected) -> Detected:
     """The models as containers of this host are made from them."""
     before = on_host(detected.before, site.words(detected.before))
     return replace(detected, before=before, after=on_host(detected.after, site.words(detected.after)))
+
+
+def compared(site: Site, base: str, head: str) -> Detected:
+    """Two commits as this host would render them. Raises UsageError for a head that cannot be loaded."""
+    return _detect(site, head, base, None)[0]
 
 
 def _is_known(site: Site, commit: str) -> bool:
