@@ -7,7 +7,14 @@ import pytest
 
 from dual_update.adapters.git import GitRepository
 from dual_update.adapters.process import Result
-from dual_update.adapters.project import ComposeCli, ComposeWorkshop, environment, last_words
+from dual_update.adapters.project import (
+    ComposeCli,
+    ComposeWorkshop,
+    _to_build,
+    _with_bases,
+    environment,
+    last_words,
+)
 from dual_update.core.errors import StepFailed
 from dual_update.core.model import Rendered
 from tests.repositories import Checkout
@@ -149,3 +156,22 @@ def test_a_network_that_the_engine_holds_is_set_free_once(
     with pytest.raises(StepFailed, match="has active endpoints"):  # once more is enough
         ComposeCli(tmp_path, ["compose.yaml"], "shop", set_free=asked.append).up()
     assert asked == ["shop_front"] * 2
+
+
+def test_what_is_only_a_base_of_a_build_does_not_take_the_name_of_the_pulled_image() -> None:
+    build = {"context": "/src/web"}
+    services = {
+        "web": {"image": "registry.example/web:1", "build": build},
+        "child": {
+            "image": "shop-child",
+            "build": {**build, "additional_contexts": {"base": "service:web"}},
+        },
+        "other": {"image": "registry.example/other:1", "build": build},
+    }
+    rendered = Rendered("shop", services)
+    needed = _with_bases(rendered, ["child"])
+    model = _to_build(rendered, needed, Path("/export"), Path("/checkout"))
+    assert {name: one.get("image") for name, one in model["services"].items()} == {
+        "web": None,
+        "child": "shop-child",
+    }

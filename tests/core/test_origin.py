@@ -10,6 +10,7 @@ from dual_update.core.origin import (
     could_name_commit,
     is_built_elsewhere,
     is_built_here,
+    is_pulled,
     names_commit,
     origin,
 )
@@ -84,3 +85,15 @@ COMMIT = "0123456789abcdef0123456789abcdef01234567"
 )
 def test_a_revision_is_a_commit_by_its_id(label: str, is_id: bool, is_it: bool) -> None:
     assert (could_name_commit(label), names_commit(label, COMMIT)) == (is_id, is_it)
+
+
+def test_an_image_that_another_service_builds_here_is_not_pulled() -> None:
+    services = {
+        "api": {"image": "o/app", "build": BUILD},
+        "worker": {"image": "o/app"},
+        "web": {"image": "registry.example/web", "build": BUILD},
+        "db": {"image": "db:1"},
+        "asleep": {"image": "db:1", "build": BUILD, "profiles": ["debug"]},
+    }
+    rendered = Rendered("shop", services)
+    assert {name for name in services if is_pulled(rendered, name)} == {"web", "db"}

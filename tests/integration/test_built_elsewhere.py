@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from dual_update.core.origin import REVISION
-from tests.integration.world import Image, Images, World
+from tests.integration.world import PREFIX, Image, Images, World
 
 FAST = "health: {settle_seconds: 1, deadline_seconds: 15}\n"
 
@@ -232,6 +232,17 @@ def test_who_runs_the_same_image_is_looked_at_too(running: Shop) -> None:
     assert running.apply()["outcome"] == "succeeded"
     ids = {running.cluster.container(one).image_id for one in ("web", "worker")}
     assert ids == {running.id(image.ref)}
+
+
+def test_who_runs_an_image_that_is_built_here_does_not_ask_a_registry_for_it(shop: Shop) -> None:
+    name = f"{PREFIX}shared/app"
+    text = f"services: {{api: {{image: '{name}', build: ./web}}, worker: {{image: '{name}'}}}}\n"
+    shop.cluster.commit({"compose.yml": text})
+    assert shop.apply()["outcome"] == "succeeded"
+    shop.cluster.commit({"web/body": "here 2\n"})
+    assert shop.apply()["outcome"] == "succeeded"
+    ids = {shop.cluster.container(one).image_id for one in ("api", "worker")}
+    assert ids == {shop.id(name)}
 
 
 def test_the_commit_of_the_submodule_that_holds_the_code_counts(

@@ -18,7 +18,7 @@ from dual_update.adapters.git import ENVIRONMENT as GIT_ENVIRONMENT
 from dual_update.adapters.process import Result, run, scrubbed
 from dual_update.core.errors import StepFailed, Timeout
 from dual_update.core.model import SOURCE_ROOT, Rendered, contexts, dockerfile
-from dual_update.core.origin import is_built_elsewhere, is_built_here
+from dual_update.core.origin import is_built_elsewhere, is_built_here, is_pulled
 from dual_update.core.placement import at, placed
 from dual_update.usecases.ports import Tree
 
@@ -170,7 +170,7 @@ class ComposeWorkshop:
 
     def pull(self, rendered: Rendered, services: Sequence[str]) -> None:
         """Pull what these services need: not what is built here, never pulled, or pinned and here already."""
-        wanted = [name for name in services if self._needs_pull(rendered.services[name])]
+        wanted = [name for name in services if self._needs_pull(rendered, name)]
         if not wanted:
             return
         # Not `pull_policy`: with `missing`, compose would keep what is here under the name.
@@ -186,9 +186,10 @@ class ComposeWorkshop:
         if result.code != 0:
             raise StepFailed(_pull_refusal(rendered, wanted, result))
 
-    def _needs_pull(self, service: Mapping[str, Any]) -> bool:
+    def _needs_pull(self, rendered: Rendered, name: str) -> bool:
+        service = rendered.services[name]
         image = str(service.get("image") or "")
-        if not image or is_built_here(service) or service.get("pull_policy") in ("never", "build"):
+        if not image or not is_pulled(rendered, name) or service.get("pull_policy") in ("never", "build"):
             return False
         is_here = self._image_id is not None and "@" in image and self._image_id(image) is not None
         return not is_here

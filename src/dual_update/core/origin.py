@@ -40,6 +40,19 @@ def is_built_here(service: Mapping[str, Any]) -> bool:
     return is_built(service) and not is_built_elsewhere(service)
 
 
+def is_pulled(rendered: Rendered, name: str) -> bool:
+    """Does a service's image come from a registry: neither its own build here makes it, nor that of another
+    service that goes by the same `image`."""
+    services = rendered.services
+    if is_built_here(services[name]):
+        return False
+    reference = image_of(rendered.name, name, services[name])
+    return not any(
+        is_built_here(services[one]) and image_of(rendered.name, one, services[one]) == reference
+        for one in rendered.active
+    )
+
+
 def origin(service: Mapping[str, Any]) -> str:
     """Which way a service goes that has both `build` and `image`, and why; nothing for any other."""
     if not is_built(service) or not service.get("image"):

@@ -8,7 +8,7 @@ from dual_update.core.cluster import Observed
 from dual_update.core.decision import Decision
 from dual_update.core.durations import seconds
 from dual_update.core.model import Rendered, image_of, replicas
-from dual_update.core.origin import is_built_elsewhere, is_built_here
+from dual_update.core.origin import is_built_elsewhere, is_built_here, is_pulled
 from dual_update.core.plan import Plan, Step, listed
 from dual_update.core.rolling import notes, rolling_of, why_not_beside
 
@@ -193,7 +193,7 @@ def prepare(situation: Situation, services: Sequence[str]) -> list[Step]:
     """What comes first: images of these services are fetched, running ones and files are kept."""
     after = situation.after
     built = tuple(s for s in services if is_built_here(after.services[s]))
-    pulled = tuple(s for s in services if not is_built_here(after.services[s]))
+    pulled = tuple(s for s in services if is_pulled(after, s))
     steps: list[Step] = []
     if pulled:
         steps.append(Step("pull", listed(pulled), "images are here before anything stops", "", pulled))
