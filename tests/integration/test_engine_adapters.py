@@ -410,7 +410,13 @@ def test_only_what_is_needed_is_pulled(world: World, engine_adapter: DockerEngin
         {
             "web": {"image": image.pinned, "environment": {"BAD": "${unclosed"}},
             "never": {"image": world.images.ref("never:1"), "pull_policy": "never"},
-            "built": {"image": world.images.ref("built:1"), "build": {"context": "/src"}},
+            "built": {"image": "built:1", "build": {"context": "/src"}},
+            "here": {
+                "image": world.images.ref("here:1"),
+                "build": {"context": "/src"},
+                "pull_policy": "build",
+            },
+            "shared": {"image": "built:1"},
             "nameless": {"build": {"context": "/src"}},
         },
     )

@@ -392,7 +392,7 @@ def _pull_refusal(rendered: Rendered, services: Sequence[str], result: Result) -
     said = f"Pulling {which} failed: {words}"
     late = [name for name in named or services if is_built_elsewhere(rendered.services[name])]
     if late:
-        said += f" {MAY_BE_LATE.format(', '.join(late))}"
+        said = f"{said.rstrip('.')}. {MAY_BE_LATE.format(', '.join(late))}"
     return said
 
 
