@@ -66,6 +66,9 @@ class Verdicts:
     judged: tuple[Judged, ...]
     deploy_branch: str
     is_proposal: bool
+    is_on_branch: bool = False
+    """The judged commit lies on the deploy branch already; as a proposal it proposes nothing."""
+
     submodules: tuple[Submodule, ...] = ()
     """Submodules whose repositories may be asked; the others are not coordinated."""
 
@@ -147,9 +150,13 @@ class _Judge:
         self._warnings: list[str] = []
         self._head = repository.resolve([request.head or self._occasion.head or "HEAD"])[0]
         self._branch, self._trusted = self._trust()
+        self._branch_tip = self._newest(self._branch) or self._remote_tip(self._branch)
         self._is_on_branch = self._lies_on_branch()
-        self._is_proposal = not (self._is_on_branch and self._occasion.kind in DEPLOYING)
-        if self._is_on_branch:
+        # A branch that is made at a commit of the deploy branch is pushed, too; nothing came there by that.
+        is_elsewhere = self._occasion.kind == "push" and self._occasion.branch != self._branch
+        may_deploy = self._occasion.kind in DEPLOYING and not is_elsewhere
+        self._is_proposal = not (self._is_on_branch and may_deploy)
+        if self._is_on_branch and not is_elsewhere:
             self._trusted = self._head  # it came to the deploy branch
         self._config = self._policy(self._trusted)
         self._submodules, self._unsettled = self._other_side(opened)
@@ -165,6 +172,7 @@ class _Judge:
             staged(judged, datetime.now(UTC), by_hand),
             self._branch,
             self._is_proposal,
+            is_on_branch=self._is_on_branch,
             submodules=self._submodules,
             warnings=tuple(dict.fromkeys(self._warnings)),
         )
@@ -223,12 +231,24 @@ class _Judge:
                 return found.out.strip()
         return None
 
+    def _newest(self, branch: str) -> str | None:
+        """A branch's newest commit as GitHub tells it, None where it does not or the clone lacks it.
+
+        For a late run, actions/checkout sets the clone's own idea of the event's branch to the event's
+        commit, so a commit that was forced away would seem to lie there.
+        """
+        try:
+            told = self._github.branch_commit(branch) if self._github else None
+        except DualUpdateError as error:
+            self._warnings.append(f"What {branch} is now could not be asked: {error.message}")
+            return None
+        return told if told and self._repository.has(told) else None
+
     def _lies_on_branch(self) -> bool:
         """Is the wanted commit one that came to the deploy branch, and was not forced away since."""
-        tip = self._remote_tip(self._branch)
-        if tip is None:  # a clone without branches; then the event's word counts
+        if self._branch_tip is None:  # a clone without branches; then the event's word counts
             return self._occasion.branch == self._branch and not self._request.head
-        return self._repository.is_ancestor(self._head, tip)
+        return self._repository.is_ancestor(self._head, self._branch_tip)
 
     def _policy(self, commit: str) -> Config:
         from dual_update.adapters.config import parse
@@ -374,7 +394,7 @@ class _Judge:
             given = self._repository.resolve([self._request.base])[0]
             return Base(given, f"Compared with {given[:12]}, which was given.")
         if self._is_proposal:
-            tip = self._remote_tip(self._branch) or self._trusted
+            tip = self._branch_tip or self._trusted
             found = self._repository.try_git("merge-base", tip, self._head)
             if found.code == 0:
                 fork = found.out.strip()

@@ -52,6 +52,12 @@ SHOWN_BY = {
     "code in a submodule": (
         "e2e/test_example_dual_repo.py::test_both_are_approved_and_the_deploy_waits_for_both"
     ),
+    "a new branch at a commit that the deploy branch has": (
+        "edges/test_action_late.py::test_a_new_branch_at_the_tip_deploys_and_announces_nothing"
+    ),
+    "a run that comes late: its branch has moved on": (
+        "edges/test_action_late.py::test_a_late_run_leaves_the_clusters_issue_to_the_newer_commit"
+    ),
     "the same event twice": "edges/test_action.py::test_the_same_event_twice_says_nothing_new",
 }
 

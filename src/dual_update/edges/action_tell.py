@@ -27,29 +27,75 @@ def announced(
     """Announce every cluster's Decision where this event is talked about; addresses by output's name.
 
     A pull request gets one comment. A branch gets an issue of its own, and the pull request where one is
-    asked for. What comes to the deploy branch gets the cluster's issue. Other events are only looked at.
+    asked for. What comes to the deploy branch gets the cluster's issue. A run that comes late, when its
+    branch has moved on, sets the status of its own commit and leaves the rest to the newer commit's run.
+    Other events are only looked at.
     """
     if now.kind == "other":
         return {}
     urls: dict[str, str] = {}
     pulls: list[int] = []
+    moved_on: list[str] = []
+    quietly(lambda: moved_on.append(_moved_on(now, verdicts, github)), step.warning)
+    late = "".join(moved_on)
+    if late:
+        step.notice(late)
+        step.summary(escape(late))
     for one in verdicts.judged:
         words = footer(asked, one, verdicts.deploy_branch)
-        quietly(partial(_tell, asked, one, words, now, verdicts, github, urls, pulls), step.warning)
-        quietly(partial(_set_status, asked, one, github, verdicts), step.warning)
+        if not late:
+            quietly(partial(_tell, asked, one, words, now, verdicts, github, urls, pulls), step.warning)
+        if not (verdicts.is_proposal and verdicts.is_on_branch):  # else its status is the deploy branch's
+            quietly(partial(_set_status, asked, one, github, verdicts), step.warning)
     if verdicts.submodules:
-        quietly(lambda: _coordinate(now, verdicts, github, urls, pulls), step.warning)
+        quietly(
+            lambda: _coordinate(now, verdicts, github, urls, pulls, is_late=bool(late)),
+            step.warning,
+        )
     return urls
 
 
+def _moved_on(now: "Occasion", verdicts: "Verdicts", github: "GitHub") -> str:
+    """Why the judged commit is not what its branch should become, in a sentence; empty while it is.
+
+    GitHub is asked: in the clone of a late run, actions/checkout has moved the event's branch back to the
+    event's commit.
+    """
+    branch = now.branch if verdicts.is_proposal else verdicts.deploy_branch
+    is_nowhere = verdicts.is_proposal and branch in {"", verdicts.deploy_branch}
+    if is_nowhere or not verdicts.judged:
+        return ""
+    head, newest = verdicts.judged[0].decision.head, github.branch_commit(branch)
+    if now.kind == "pull_request" and verdicts.is_on_branch:
+        there = f"It lies on {verdicts.deploy_branch} already. "
+    elif newest == head:
+        return ""
+    elif newest is not None:
+        there = f"A newer commit is on {branch}: {newest[:12]}. "
+    elif verdicts.is_proposal:
+        there = f"The branch {branch} is gone. "
+    else:
+        return ""  # a deploy branch that GitHub does not show: nothing newer is known
+    return f"{there}This run, for {head[:12]}, changes no issue and no pull request."
+
+
 def _coordinate(
-    now: "Occasion", verdicts: "Verdicts", github: "GitHub", urls: dict[str, str], pulls: list[int]
+    now: "Occasion",
+    verdicts: "Verdicts",
+    github: "GitHub",
+    urls: dict[str, str],
+    pulls: list[int],
+    *,
+    is_late: bool,
 ) -> None:
-    """Bring the submodules' repositories in line; on schedule, offer what they have that we do not name."""
+    """Bring the submodules' repositories in line; on schedule, offer what they have that we do not name.
+
+    What this commit asks of them is left out where it is not its branch's newest any more.
+    """
     from dual_update.usecases.coordinate import Change, coordinate, standing
     from dual_update.usecases.upstream import follow_upstream
 
-    decisions = [one.decision for one in verdicts.judged]
+    decisions = [] if is_late else [one.decision for one in verdicts.judged]
     if now.kind == "schedule":
         for upstream in follow_upstream(github, verdicts.submodules, verdicts.deploy_branch):
             if upstream.pull is not None:
