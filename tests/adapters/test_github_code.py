@@ -8,6 +8,7 @@ import pytest
 
 from dual_update.adapters.github import Patience, PyGithubRepository
 from dual_update.core.errors import DualUpdateError
+from dual_update.usecases.github_ports import BranchRules
 from tests.fake_github import faults
 from tests.fake_github.faults import Fault
 from tests.fake_github.fixtures import NAME
@@ -110,6 +111,37 @@ def test_a_branch_that_another_run_made_meanwhile(server: FakeGitHub, repo: Repo
 
     Late(server.url, NAME, "a-token", patience=QUICK).set_branch("dual-update/x", second)
     assert repo.commit_of("dual-update/x") == second
+
+
+@pytest.mark.parametrize("is_protected", [False, True])
+def test_a_plan_that_knows_no_rules_has_none(
+    github: PyGithubRepository, repo: Repository, is_protected: bool
+) -> None:
+    """A private repository on GitHub's Free plan, also one that was protected under an earlier plan."""
+    if is_protected:
+        repo.protected["main"] = {"enabled": True}
+    repo.has_rules = False
+    assert github.rules("main") == BranchRules(is_protected=False, approvals=0, is_known=True)
+
+
+@pytest.mark.parametrize(
+    "message",
+    [
+        "Resource not accessible by integration",
+        "Upgrade to GitHub Enterprise to enable this feature.",
+        "Not here. Upgrade to GitHub Pro or make this repository public to enable this feature.",
+        "",
+    ],
+)
+def test_any_other_refusal_leaves_the_rules_unknown(
+    server: FakeGitHub, github: PyGithubRepository, repo: Repository, message: str
+) -> None:
+    server.faults.add(Fault(403, message, path="/rules/branches/"))
+    with pytest.raises(DualUpdateError, match="rules/branches/main"):
+        github.rules("main")
+    repo.protected["main"] = {"enabled": True}
+    server.faults.add(Fault(403, message, path="/protection$"))
+    assert github.rules("main") == BranchRules(is_protected=True, approvals=0, is_known=False)
 
 
 READS: dict[str, Callable[[PyGithubRepository], object]] = {

@@ -90,8 +90,14 @@ def get_branch(call: Call) -> Answer:
     )
 
 
+def _ask_plan(repo: Repository) -> None:
+    if not repo.has_rules:
+        raise Failed(403, "Upgrade to GitHub Pro or make this repository public to enable this feature.")
+
+
 @answers("GET", "/branches/{branch}/protection")
 def get_protection(call: Call) -> Answer:
+    _ask_plan(call.repo)
     if call.values["branch"] not in call.repo.protected:
         raise Failed(404, "Branch not protected")
     return Answer(200, call.repo.protected[call.values["branch"]])
@@ -130,6 +136,7 @@ def branches_where_head(call: Call) -> Answer:
 
 @answers("GET", "/rules/branches/{branch}")
 def rules_of_branch(call: Call) -> Answer:
+    _ask_plan(call.repo)
     return Answer(200, call.repo.rulesets.get(call.values["branch"], []))
 
 

@@ -19,6 +19,7 @@ IDENTITY = {
 class Repository:
     """`has_issues` and `may_create_pulls` are the two settings that users forget.
 
+    `has_rules` is false for a private repository on the Free plan: no rulesets, no branch protection.
     `brought` are the commits of merged pull requests. What is made shows in lists only after `lag` of them
     have been read without it, as on GitHub for a moment.
     """
@@ -29,6 +30,7 @@ class Repository:
     default_branch: str = "main"
     has_issues: bool = True
     may_create_pulls: bool = True
+    has_rules: bool = True
     merge_methods: tuple[str, ...] = ("merge", "squash")
     issues: dict[int, dict[str, Any]] = field(default_factory=dict)
     pulls: dict[int, dict[str, Any]] = field(default_factory=dict)

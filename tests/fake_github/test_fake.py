@@ -213,6 +213,15 @@ def test_a_switched_off_issue_tracker_is_gone(github: FakeGitHub) -> None:
     assert ask(github, "POST", "/issues", {"title": "t"}).status_code == 410
 
 
+def test_a_plan_without_rules_refuses_to_tell_them(github: FakeGitHub) -> None:
+    github.repository(NAME).has_rules = False
+    for path in ("/rules/branches/main", "/branches/main/protection"):
+        refused = ask(github, "GET", path)
+        assert refused.status_code == 403
+        assert refused.json()["message"].startswith("Upgrade to GitHub Pro")
+    assert ask(github, "GET", "/branches/main").json()["protected"] is False
+
+
 @pytest.mark.parametrize(("after", "left"), [(False, 0), (True, 1)])
 def test_a_fault_comes_before_the_write_or_after_it(github: FakeGitHub, after: bool, left: int) -> None:
     github.faults.add(faults.bad_gateway(method="POST", path="/issues$", after=after))

@@ -184,6 +184,18 @@ def test_required_approvals_are_counted_again(
     assert approval(decision(MORE, base, head), ON_MAIN, github).deploy == answer
 
 
+def test_where_the_plan_knows_no_rules_a_merged_pull_request_is_enough(
+    server: FakeGitHub, github: PyGithubRepository, repo: Repository
+) -> None:
+    base = tip(repo)
+    head = by_pull(server, github, "one")
+    repo.has_rules = False
+    assert approval(decision(MORE, base, head), ON_MAIN, github).deploy == "auto"
+    server.faults.add(faults.forbidden(path="/rules/branches/"))
+    told = approval(decision(MORE, base, head), ON_MAIN, github)
+    assert (told.deploy, "could not be asked" in told.why) == ("approve", True)
+
+
 def test_strangers_objections_and_dismissals(
     server: FakeGitHub, github: PyGithubRepository, repo: Repository
 ) -> None:

@@ -21,6 +21,10 @@ LONGEST_COMPARISON = 10
 MOST_FILES = 300
 """Files that GitHub names in one comparison; with as many, there may be more."""
 
+NOT_IN_PLAN = "Upgrade to GitHub Pro or make this repository public to enable this feature."
+"""GitHub's 403 for rulesets and branch protection of a private repository on the Free plan, a user's or an
+organization's: there are none, and what stood there under an earlier plan is not enforced."""
+
 
 class HistoryOfRepository(Asking):
     """What GitHub knows beside git: nothing here writes."""
@@ -88,11 +92,18 @@ class HistoryOfRepository(Asking):
         ]
 
     def rules(self, branch: str) -> BranchRules:
-        """Rulesets are for every token to read, a branch's protection for administrators only."""
+        """Rulesets are for every token to read, a branch's protection for administrators only.
+
+        Where the repository's plan has neither, there are none.
+        """
         name = quote(branch, safe="")
         try:
             listed = list(self._pages(f"/rules/branches/{name}"))
         except NotThere:  # an enterprise server from before rulesets
+            listed = []
+        except Forbidden as error:
+            if error.said != NOT_IN_PLAN:
+                raise
             listed = []
         wanted = [one.get("parameters") or {} for one in listed if one.get("type") == "pull_request"]
         most = max((int(one.get("required_approving_review_count") or 0) for one in wanted), default=0)
@@ -104,7 +115,9 @@ class HistoryOfRepository(Asking):
         except NotThere as error:
             # Administrators read that it is not protected (a ruleset is); all others that there is nothing.
             return BranchRules(True, most, is_known="not protected" in error.said)
-        except Forbidden:
+        except Forbidden as error:
+            if error.said == NOT_IN_PLAN:
+                return BranchRules(bool(listed), most)
             return BranchRules(True, most, is_known=False)
         reviews = answer.get("required_pull_request_reviews") or {}
         return BranchRules(True, max(most, int(reviews.get("required_approving_review_count") or 0)))

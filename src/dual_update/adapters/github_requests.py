@@ -205,7 +205,9 @@ class Asking:
         if status == 403:
             words = f"The token may not {'read' if method == 'GET' else 'write'} {place} (403)."
             hint = f"Give the job `permissions: {_permission(method, place)}`."
-            raise self._error(Forbidden, words, hint)
+            refused = self._error(Forbidden, words, hint)
+            refused.said = message
+            raise refused
         if status == 404:
             words = f"{self._name} has no {place}, or the token may not see it (404)."
             hint = f"Check the name and `permissions: {_permission(method, place)}`."
@@ -245,7 +247,9 @@ class NotThere(WorldError):
 
 
 class Forbidden(WorldError):
-    """The token is not allowed to."""
+    """The token is not allowed to. `said` is GitHub's own word for it."""
+
+    said = ""
 
 
 class Invalid(WorldError):
