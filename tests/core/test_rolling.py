@@ -35,6 +35,8 @@ def test_what_the_file_says_is_read() -> None:
         {"ports": [{"published": "80", "target": 80}]},
         {"container_name": "web"},
         {"network_mode": "host"},
+        {"network_mode": "service:vpn"},
+        {"network_mode": "container:vpn-1"},
         {"networks": {"default": {"ipv4_address": "10.0.0.2"}}},
         {"volumes": [{"type": "volume", "target": "/nameless"}]},
     ],

@@ -61,7 +61,7 @@ def apply(cluster: Cluster, *arguments: str, code: int = 0) -> dict:
 def answer(cluster: Cluster, *arguments: str, code: int = 0) -> dict:
     done = cluster.dual_update(*arguments, "--format", "json")
     assert done.returncode == code, done.stdout + done.stderr
-    return json.loads(done.stdout) if done.stdout else {"error": done.stderr}
+    return {**(json.loads(done.stdout) if done.stdout else {}), "error": done.stderr}
 
 
 def inside(cluster: Cluster, command: str) -> str:

@@ -54,6 +54,8 @@ def why_not_beside(service: str, rendered: Rendered, running: Sequence[Container
         return "It has a fixed name, which two containers cannot share."
     if model.get("network_mode") == "host":
         return "It uses the host's network, where both would want the same ports."
+    if str(model.get("network_mode") or "").startswith(("service:", "container:")):
+        return "It uses another container's network, where both would want the same ports."
     addresses = {"ipv4_address", "ipv6_address", "mac_address"}
     if any(addresses & set(one or {}) for one in (model.get("networks") or {}).values()):
         return "It has a fixed address, which two containers cannot share."
