@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import httpx
+from ruamel.yaml import YAML
 
 from tests.e2e.act import Ran, as_act_reads_it, run_workflow
 from tests.fake_github.server import FakeGitHub, Token
@@ -130,8 +131,13 @@ class Stage:
         return self.happens("push", payload, branch)
 
     def run_by_hand(self, **inputs: str) -> Ran:
-        """*Run workflow* in the Actions tab, on main."""
-        payload = {"ref": "refs/heads/main", "workflow": SYSTEM.name, "inputs": inputs}
+        """*Run workflow* in the Actions tab, on main. What is not filled in is sent with its default."""
+        asked = YAML(typ="safe").load(self.workflow_text)["on"]["workflow_dispatch"]["inputs"]
+        form = {name: str(one.get("default", "")) for name, one in asked.items()}
+        form = {name: {"True": "true", "False": "false"}.get(one, one) for name, one in form.items()}
+        given = {name.replace("_", "-"): one for name, one in inputs.items()}
+        assert given.keys() <= form.keys()
+        payload = {"ref": "refs/heads/main", "workflow": SYSTEM.name, "inputs": {**form, **given}}
         return self.happens("workflow_dispatch", payload, "main")
 
     def dispatched(self) -> Ran:

@@ -24,7 +24,10 @@ def test_push_issue_pull_request_merge_deploy(images: Images, new_stage: Callabl
     """A first deployment by hand; then a structural change on a branch, merged, deployed, proven, closed."""
     images.push("web:1")
     stage = new_stage(shop(images.ref("web:1")))
-    ran = stage.run_by_hand(command="deploy")
+    ran = stage.run_by_hand()
+    assert ran.jobs == DETECTED, ran.log
+    assert "start the deploy by Run workflow with the box approve ticked" in ran.log
+    ran = stage.run_by_hand(approve="true")
     assert ran.jobs == DEPLOYED, ran.log
     first = stage.tip("main")
     assert stage.deployments() == [(first, "success")]

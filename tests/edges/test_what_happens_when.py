@@ -49,6 +49,13 @@ SHOWN_BY = {
     "the deploy failed": (
         "edges/test_action_report.py::test_failure_leaves_the_issue_open_with_evidence_and_offers_one_way_back"
     ),
+    "the host says not now: busy, changed by hand, another commit runs than was judged": (
+        "edges/test_action_report.py::test_what_the_host_did_not_begin_is_told_once"
+    ),
+    "*Run workflow*, rollback": "e2e/test_going_back.py::test_a_rollback_by_hand_is_told_and_stays",
+    "several stages in `multi-cluster.yml`": (
+        "edges/test_action.py::test_a_stage_that_failed_holds_the_later_ones"
+    ),
     "code in a submodule": (
         "e2e/test_example_dual_repo.py::test_both_are_approved_and_the_deploy_waits_for_both"
     ),
