@@ -273,7 +273,7 @@ def test_outage_is_foretold_from_this_clusters_own_history(
     shop: Shop, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert shop.run("apply", "--auto", "--ref", structural(shop)) == (0, "")
-    assert shop.run("apply", "--auto", "--ref", shop.good) == (0, "")
+    assert shop.run("apply", "--auto", "--allow-older", "--ref", shop.good) == (0, "")
     capsys.readouterr()
     assert shop.run("history", "--format", "json", "--limit", "1") == (0, "")
     foretold = planned(shop, structural(shop), capsys)["outage_seconds"]
