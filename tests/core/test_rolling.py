@@ -8,6 +8,7 @@ from dual_update.core.rolling import (
     Rolling,
     is_rolled_in_batches,
     notes,
+    rolling_back,
     rolling_of,
     why_not_beside,
 )
@@ -57,6 +58,32 @@ def test_a_service_whose_container_is_shared_is_left_to_compose() -> None:
     model = rendered()
     shared = Rendered("shop", services={**model.services, "side": {"network_mode": "service:web"}})
     assert not is_rolled_in_batches("web", shared, RUNNING)
+
+
+def going_back(back: dict | None, **more: object) -> Rendered:
+    return rendered(**{"deploy": {"rollback_config": back} if back else {}, **more})
+
+
+def test_a_rollback_goes_by_its_own_settings() -> None:
+    back = going_back({"order": "start-first", "parallelism": 2, "delay": "1s", "monitor": "2s"})
+    assert rolling_back("web", back, RUNNING, 4) == Rolling(True, 2, 1.0, 2.0)
+    assert rolling_back("web", going_back({"parallelism": 1}), RUNNING, 2) == Rolling()
+
+
+@pytest.mark.parametrize(
+    ("back", "more", "count"),
+    [
+        (None, {}, 3),
+        ({"parallelism": 0}, {}, 3),  # all at once is what happens anyway
+        ({"parallelism": 3}, {}, 3),
+        ({"order": "start-first"}, {"container_name": "web"}, 1),
+        ({"order": "start-first"}, {"network_mode": "service:vpn"}, 1),
+        ({"parallelism": 1, "delay": "2m"}, {}, 4),  # six minutes of waiting
+        ({"parallelism": 1, "monitor": "2m"}, {}, 3),
+    ],
+)
+def test_what_returns_at_once(back: dict | None, more: dict, count: int) -> None:
+    assert rolling_back("web", going_back(back, **more), RUNNING, count) is None
 
 
 def test_the_plan_says_what_is_taken_otherwise() -> None:

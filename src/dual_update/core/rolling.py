@@ -1,11 +1,12 @@
 """How replicas are replaced one after another: the Compose Deploy Specification on plain compose.
 
 `deploy.update_config` and `rollback_config` are swarm's words; compose itself passes over them. Read here:
-`order`, `parallelism` (0: all at once), `delay`, `monitor` and `failure_action` of the first. A rollback
-brings service back as fast as it can, so the second is not followed, and the plan says so where it asks for
-more. The specification's default for a failure is `pause`, which leaves a service between old and new. Here a
-failure always ends in the way back, at once (`rollback`, our default, and `pause`) or after the others had
-their turn (`continue`).
+`order`, `parallelism` (0: all at once), `delay`, `monitor` and `failure_action`. The specification's default
+for a failure is `pause`, which leaves a service between old and new. Here a failure always ends in the way
+back, at once (`rollback`, our default, and `pause`) or after the others had their turn (`continue`).
+
+`rollback_config` of the version that returns is how its replicas come back. Without one they come back all at
+once, as fast as they can; and so they do where going by it would take too long or does not work out.
 """
 
 from collections.abc import Mapping, Sequence
@@ -15,6 +16,9 @@ from typing import Any, Literal
 from dual_update.core.cluster import Container
 from dual_update.core.durations import seconds
 from dual_update.core.model import Rendered, replicas
+
+LONGEST_ROLLBACK_SECONDS = 300.0
+"""Delays and watches of a rollback that are waited for, all together; with more it comes back at once."""
 
 OnFailure = Literal["rollback", "pause", "continue"]
 
@@ -77,6 +81,25 @@ def why_not_one_by_one(service: str, rendered: Rendered, running: Sequence[Conta
     return ""
 
 
+def rolling_back(
+    service: str, rendered: Rendered, running: Sequence[Container], count: int
+) -> Rolling | None:
+    """How `count` replicas of a service return by its `rollback_config`; None: all at once.
+
+    `rendered` is the version that returns, `running` what runs of the service now.
+    """
+    model = rendered.services.get(service) or {}
+    if not (model.get("deploy") or {}).get("rollback_config"):
+        return None
+    rolling = rolling_of(model, "rollback_config")
+    alone = why_not_beside if rolling.is_start_first else why_not_one_by_one
+    batches = -(-count // (rolling.parallelism or max(count, 1)))
+    waits = batches * rolling.monitor_seconds + max(batches - 1, 0) * rolling.delay_seconds
+    if alone(service, rendered, running) or waits > LONGEST_ROLLBACK_SECONDS:
+        return None
+    return rolling if rolling.is_start_first or batches > 1 else None
+
+
 def is_rolled_in_batches(service: str, rendered: Rendered, running: Sequence[Container]) -> bool:
     """Replicas that go one after another, the old one of each first."""
     model = rendered.services[service]
@@ -91,11 +114,10 @@ def notes(service: str, rendered: Rendered, running: Sequence[Container]) -> lis
     model = rendered.services[service]
     rolling = rolling_of(model)
     found = []
-    back = (model.get("deploy") or {}).get("rollback_config") or {}
-    if any(back.get(key) for key in ("parallelism", "delay", "order", "monitor")):
-        found.append(
-            f"{service}: a rollback does not go by rollback_config; the old version returns at once."
-        )
+    if (model.get("deploy") or {}).get("rollback_config") and not rolling_back(
+        service, rendered, running, replicas(model)
+    ):
+        found.append(f"{service}: rollback_config asks for nothing that can be had; it returns at once.")
     if rolling.is_start_first and (why := why_not_beside(service, rendered, running)):
         found.append(f"{service} asks for start-first and is stopped first. {why}")
     if rolling.on_failure == "pause":

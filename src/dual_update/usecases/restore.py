@@ -7,6 +7,7 @@ killed deployer, a killed engine and a killed recovery alike; doing it twice doe
 import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 from dual_update.core.cluster import Container, Observed
@@ -17,6 +18,7 @@ from dual_update.core.plan import Op, Step
 from dual_update.core.shape import Shape, bound_files, shape_of
 from dual_update.core.snapshot import Snapshot, can_be_retagged, keep_reference
 from dual_update.usecases.audit import Expectation, audit, was_restarted, wrong_files
+from dual_update.usecases.batches import return_in_batches
 from dual_update.usecases.commands import can_run, undo_commands
 from dual_update.usecases.journaled import FAILED, FINISHED, STARTED, Run
 from dual_update.usecases.prove import Proof, Wanted, check, prove
@@ -62,7 +64,7 @@ def go_back(site: Site, run: Run, way: Return) -> None:
     do("retag", "images", lambda: retag(site, snapshot))
     for is_last in (False, True):
         try:
-            do("return", "services", lambda: _return(site, run, way))
+            do("return", "services", partial(_return, site, run, way, in_batches=not is_last))
             do("prove", "cluster", lambda: _prove(site, way))
             do("audit", "cluster", lambda: _audit(site, run, way))
             break
@@ -111,7 +113,7 @@ def _restore(site: Site, snapshot: Snapshot) -> None:
             site.disk.write(here, content)
 
 
-def _return(site: Site, run: Run, way: Return) -> None:
+def _return(site: Site, run: Run, way: Return, *, in_batches: bool) -> None:
     snapshot = way.snapshot
     if way.came != snapshot.project:
         _remove_all(site, way.came)
@@ -125,6 +127,10 @@ def _return(site: Site, run: Run, way: Return) -> None:
         site.engine.stop(container.id)  # its next start mounts the files that are back
     observed = site.engine.observe(snapshot.project)
     anew, started = _needs(snapshot, observed)
+    if in_batches and (old := _model(site, snapshot)) is not None:
+        compose = site.compose(snapshot.project, snapshot.files)
+        own = [s for s in anew if s not in _without_a_name(site, snapshot)]
+        anew = [s for s in anew if s not in own or not return_in_batches(site, snapshot, old, s, compose)]
     for service in anew:
         _carry_volumes(site, snapshot, service, observed.of(service))
     nameless = _without_a_name(site, snapshot)
@@ -356,17 +362,9 @@ def _renamed(site: Site, snapshot: Snapshot) -> dict[str, str]:
 def _shapes(site: Site, snapshot: Snapshot) -> dict[str, Shape]:
     """What remade containers must look like, by the model that lies in the backup. A backup from before it
     held one, or one that is damaged, has none: then hashes and images speak alone."""
-    content = site.disk.read(f"{snapshot.directory}/docker-compose.yml") if snapshot.directory else None
-    try:
-        model = json.loads(content or b"null")
-    except ValueError:
+    rendered = _model(site, snapshot)
+    if rendered is None:
         return {}
-    if not isinstance(model, dict):
-        return {}
-    kinds: dict[str, Any] = {
-        k: model.get(k) or {} for k in ("services", "networks", "volumes", "configs", "secrets")
-    }
-    rendered = Rendered(snapshot.project, **kinds)
     return {
         service: replace(
             shape_of(rendered, service, site.checkout.path), reference=snapshot.of(service)[0].image_ref
@@ -374,6 +372,21 @@ def _shapes(site: Site, snapshot: Snapshot) -> dict[str, Shape]:
         for service in snapshot.services
         if service in rendered.services
     }
+
+
+def _model(site: Site, snapshot: Snapshot) -> Rendered | None:
+    """The old model, as it lies in the backup."""
+    content = site.disk.read(f"{snapshot.directory}/docker-compose.yml") if snapshot.directory else None
+    try:
+        model = json.loads(content or b"null")
+    except ValueError:
+        return None
+    if not isinstance(model, dict):
+        return None
+    kinds: dict[str, Any] = {
+        k: model.get(k) or {} for k in ("services", "networks", "volumes", "configs", "secrets")
+    }
+    return Rendered(snapshot.project, **kinds)
 
 
 def _tidy(site: Site, way: Return) -> None:
