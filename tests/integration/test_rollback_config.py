@@ -1,13 +1,17 @@
 """Replicas return by `deploy.rollback_config` of the version that returns, as surely as by any way back."""
 
 import json
+import os
+import signal
+import subprocess
+import sys
 from typing import Any
 
 import pytest
 
 from tests.integration.test_apply import apply
 from tests.integration.test_lane import compose_would_touch, config, deployed, running_counts, two
-from tests.integration.world import Cluster, Images, World
+from tests.integration.world import Cluster, Images, World, eventually
 
 UPDATE = "replicas: 2, update_config: {order: start-first}"
 GENTLE = "rollback_config: {order: start-first, parallelism: 1}"
@@ -28,10 +32,9 @@ def rollback(cluster: Cluster) -> dict[str, Any]:
     ("extra", "fewest", "most"),
     [
         (deploy(UPDATE, GENTLE), 2, 3),
-        (deploy(UPDATE, "rollback_config: {parallelism: 1}"), 1, 2),
         (deploy(UPDATE), 0, 2),  # without a word: as fast as it goes
     ],
-    ids=["start-first", "one by one", "at once"],
+    ids=["start-first", "at once"],
 )
 def test_a_rollback_by_hand_goes_by_it(
     world: World, images: Images, extra: str, fewest: int, most: int
@@ -84,3 +87,25 @@ def test_what_cannot_return_beside_the_new_one_returns_at_once(world: World, ima
     assert returns == ["failed", "finished"]
     [now] = [c for c in cluster.containers() if c.service == "web"]
     assert (now.image_id, now.config_hash, now.state) == (old.image_id, old.config_hash, "running")
+
+
+def test_killed_between_two_batches_it_is_settled(world: World, images: Images) -> None:
+    extra = deploy(UPDATE, GENTLE)
+    cluster = deployed(world, images, two(images, extra=extra), config())
+    old = cluster.containers()
+    images.push("web:2", "two")
+    cluster.commit({"compose.yml": two(images, "web:2", extra)})
+    assert apply(cluster)["outcome"] == "succeeded"
+    words = [sys.executable, "-m", "dual_update", "rollback", "--auto"]
+    with subprocess.Popen(
+        words, cwd=cluster.directory, stdin=subprocess.DEVNULL, start_new_session=True
+    ) as it:
+        eventually(lambda: sum(c.service == "web" for c in cluster.containers()) == 3)
+        os.killpg(it.pid, signal.SIGKILL)
+    done = cluster.dual_update("recover")
+    assert done.returncode in {0, 1}, done.stdout + done.stderr
+    now = cluster.containers()
+    assert sorted((c.service, c.image_id, c.config_hash, c.state) for c in now) == sorted(
+        (c.service, c.image_id, c.config_hash, c.state) for c in old
+    )
+    assert compose_would_touch(cluster) == set()
