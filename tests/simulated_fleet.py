@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from dual_update.core.rollout import LastRun, OnFailure, Rollout, Stage, Start, Word
 from dual_update.usecases.rollout import Conducted, Conductor, Wish, begin, conduct
 
+NEVER = 1e9
 OLD, NEW = "old-commit", "new-commit"
 BAD = ("rolled_back", "refused", "rollback_failed")
 
@@ -31,6 +32,8 @@ class Luck:
     lost_answer: float = 0.0
     death: float = 0.0
     lost_record: float = 0.0
+    endless: float = 0.0
+    """Work that comes to no end, and partitions that nobody mends."""
 
 
 @dataclass
@@ -112,7 +115,8 @@ class SimulatedCluster:
 
     def _begin(self, ending: Callable[[], None]) -> None:
         self.ending = ending
-        self.ends_at = self.world.now + self.world.random.uniform(2, 60)
+        is_endless = self.world.random.random() < self.world.luck.endless
+        self.ends_at = self.world.now + (NEVER if is_endless else self.world.random.uniform(2, 60))
 
     # --- what comes of it
 
@@ -182,7 +186,8 @@ class SimulatedFleet:
                 self.clusters[name] = SimulatedCluster(name, stage.number, self)
                 if self.random.random() < luck.partition:
                     start = self.now + self.random.uniform(5, 1500)
-                    self.clusters[name].cut = (start, start + self.random.uniform(5, 250))
+                    lasts = NEVER if self.random.random() < luck.endless else self.random.uniform(5, 250)
+                    self.clusters[name].cut = (start, start + lasts)
 
     # --- the coordinator's world
 
@@ -257,7 +262,12 @@ class SimulatedFleet:
         """Called by a cluster at the moment when it begins something."""
         self.begun.append((self.now, one.name, what))
         assert not one.is_under_way
-        others = [c for c in self.clusters.values() if c.is_under_way and not c.is_cut_off]
+        given_up = {*self.saved.failed, *self.saved.stuck} if self.saved else set()
+        others = [
+            c
+            for c in self.clusters.values()
+            if c.is_under_way and not c.is_cut_off and c.name not in given_up
+        ]
         elsewhere = [c.name for c in others if c.stage != one.stage]
         assert not elsewhere, f"{one.name} begins while {elsewhere} of another stage are under way"
         batch = self.stages[one.stage].batch

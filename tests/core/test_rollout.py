@@ -126,6 +126,32 @@ def test_silence_is_borne_for_a_while() -> None:
     assert "did not answer for 300 seconds. no route" in late.reason
 
 
+def test_work_without_an_end_is_borne_for_a_while() -> None:
+    said = words(a=BUSY)
+    after = learn(rollout(), said, 0)
+    assert learn(after, words(a=SILENT), 100).busy_since == {"a": 0}
+    assert learn(after, words(), 100).busy_since == {}
+    assert not learn(after, said, 7199).has_failed
+    late = learn(after, said, 7200)
+    assert (late.end, late.reason) == (
+        "stopped",
+        "a: It has been at work for 7200 seconds and came to no end.",
+    )
+
+
+@pytest.mark.parametrize("lost", [BUSY, SILENT])
+def test_who_does_not_return_holds_nobody_else_of_its_stage(lost: Word) -> None:
+    said = words(a=DONE, b=lost, c=DONE)
+    one_by_one = (STAGES[0], replace(STAGES[1], batch=1))
+    since = {"busy_since": {"b": 0}, "silent_since": {"b": 0}}
+    before = rollout(stages=one_by_one, direction="back", failed={"d": "no"}, **since)
+    assert next_move(learn(before, said, 100), said, 100) == Move()
+    after = learn(before, said, 9000)
+    assert next_move(after, said, 9000) == Move(go_back=("c",))
+    said = {**said, "c": Word(commit=OLD)}
+    assert next_move(learn(after, said, 9010), said, 9010) == Move(go_back=("a",))
+
+
 def test_what_a_dead_deployer_left_is_settled_and_tried_again() -> None:
     wreck = Word(commit=OLD, is_unsettled=True)
     assert next_move(rollout(), words(a=wreck), 0) == Move(settle=("a",))
@@ -223,6 +249,8 @@ def kinds(seed: int, size: int) -> Luck:
         Luck(refusal=one, sickness=one, partition=0.02, lost_answer=0.002),
         Luck(partition=0.05, death=one / 20, lost_record=0.3),
         Luck(one, one / 4, 0.02, one / 2, 0.02, 0.001, one / 20, 0.2),
+        Luck(failure=one, partition=0.02, death=one / 20, endless=one),
+        Luck(one, one / 4, 0.02, one / 2, 0.02, 0.001, one / 20, endless=one / 2),
     )
     return worlds[seed % len(worlds)]
 
@@ -230,10 +258,10 @@ def kinds(seed: int, size: int) -> Luck:
 def simulate(first: int, count: int, sizes: Sequence[int]) -> Counter[str]:
     ends: Counter[str] = Counter()
     for seed in range(first, first + count):
-        on_failure: OnFailure = "rollback_all" if seed // 6 % 2 else "stop"
+        on_failure: OnFailure = "rollback_all" if seed // 8 % 2 else "stop"
         fleet = SimulatedFleet(seed, sizes, kinds(seed, sum(sizes)), on_failure=on_failure)
         try:
-            ended = fleet.run()
+            ended = fleet.run(busy_seconds=600.0)
             fleet.check_end(ended)
         except AssertionError as error:
             raise AssertionError(f"seed {seed} of {sizes}: {error}") from error

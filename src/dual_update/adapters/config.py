@@ -91,6 +91,7 @@ def parse_multi_cluster(content: bytes, where: str) -> MultiCluster:
         tuple(StageEntry(**one) for one in data.get("stages", ())),
         data.get("on_failure", "stop"),
         float(data.get("patience_seconds", 300)),
+        float(data.get("busy_seconds", 7200)),
     )
 
 

@@ -163,3 +163,4 @@ class MultiCluster:
     stages: tuple[StageEntry, ...] = ()
     on_failure: Literal["stop", "rollback_all"] = "stop"
     patience_seconds: float = 300.0
+    busy_seconds: float = 7200.0

@@ -24,6 +24,9 @@ Place = Literal["waiting", "updating", "unsettled", "applied", "unwell", "failed
 PATIENCE_SECONDS = 300.0
 """How long a cluster in play may stay silent before that counts as a failure."""
 
+BUSY_SECONDS = 7200.0
+"""How long one may be at work without an end before that counts as a failure. Pulling takes its time."""
+
 SHORTEST_SECONDS = 0.001
 """A wait below this one is over: sums of moments are not exact."""
 
@@ -106,7 +109,9 @@ class Rollout:
     stuck: Mapping[str, str] = field(default_factory=dict)
     applied_at: Mapping[int, float] = field(default_factory=dict)
     silent_since: Mapping[str, float] = field(default_factory=dict)
+    busy_since: Mapping[str, float] = field(default_factory=dict)
     patience_seconds: float = PATIENCE_SECONDS
+    busy_seconds: float = BUSY_SECONDS
     attempt: int = 0
 
     @property
@@ -255,18 +260,30 @@ def learn(rollout: Rollout, words: Mapping[str, Word], now: float) -> Rollout:
 
 
 def _heard(rollout: Rollout, names: Sequence[str], words: Mapping[str, Word], now: float) -> Rollout:
-    since = dict(rollout.silent_since)
+    silent, busy = dict(rollout.silent_since), dict(rollout.busy_since)
     for name in names:
-        if words[name].is_reachable:
-            since.pop(name, None)
-        elif since.setdefault(name, now) > now:  # the clock was set back
-            since[name] = now
-    return rollout if since == rollout.silent_since else replace(rollout, silent_since=since)
+        word = words[name]
+        _since(silent, name, now, is_so=not word.is_reachable)
+        if word.is_reachable:  # one that is not heard may be at work still
+            _since(busy, name, now, is_so=word.is_busy)
+    if silent == rollout.silent_since and busy == rollout.busy_since:
+        return rollout
+    return replace(rollout, silent_since=silent, busy_since=busy)
 
 
-def _is_given_up(rollout: Rollout, name: str, now: float) -> bool:
-    since = rollout.silent_since.get(name)
-    return since is not None and now - since >= rollout.patience_seconds
+def _since(moments: dict[str, float], name: str, now: float, *, is_so: bool) -> None:
+    if not is_so:
+        moments.pop(name, None)
+    elif moments.setdefault(name, now) > now:  # the clock was set back
+        moments[name] = now
+
+
+def _is_given_up(rollout: Rollout, name: str, word: Word, now: float) -> bool:
+    """Has it been silent, or at work, for too long to wait for it."""
+    silent, busy = rollout.silent_since.get(name), rollout.busy_since.get(name)
+    if not word.is_reachable:
+        return silent is not None and now - silent >= rollout.patience_seconds
+    return word.is_busy and busy is not None and now - busy >= rollout.busy_seconds
 
 
 def _forward(rollout: Rollout, names: Sequence[str], words: Mapping[str, Word], now: float) -> Rollout:
@@ -295,9 +312,15 @@ def _failure(rollout: Rollout, name: str, word: Word, now: float) -> str:
         return f"It runs the new version and is not well: {word.detail or 'a health check fails.'}"
     if where == "foreign":
         return f"Somebody else brought it to {(word.commit or 'nothing')[:12]} meanwhile."
-    if where == "silent" and _is_given_up(rollout, name, now):
+    if where == "silent" and _is_given_up(rollout, name, word, now):
         return f"It did not answer for {rollout.patience_seconds:g} seconds. {word.detail}".strip()
+    if where == "updating" and _is_given_up(rollout, name, word, now):
+        return _endless(rollout)
     return ""
+
+
+def _endless(rollout: Rollout) -> str:
+    return f"It has been at work for {rollout.busy_seconds:g} seconds and came to no end."
 
 
 def _turned(rollout: Rollout, names: Sequence[str], words: Mapping[str, Word], now: float) -> Rollout:
@@ -317,7 +340,7 @@ def _under_way(rollout: Rollout, names: Sequence[str], words: Mapping[str, Word]
     """Is a cluster moving, or may it be for all we know."""
     for name in names:
         where = place(rollout, name, words[name])
-        if where in {"updating", "unsettled"} or (where == "silent" and name not in rollout.failed):
+        if where == "unsettled" or (where in {"updating", "silent"} and name not in rollout.failed):
             return True
     return False
 
@@ -338,8 +361,11 @@ def _back(rollout: Rollout, words: Mapping[str, Word], now: float) -> Rollout:
 
 def _stuck(rollout: Rollout, name: str, word: Word, now: float) -> str:
     """Why a cluster cannot be brought back without a person, or nothing."""
+    is_given_up = _is_given_up(rollout, name, word, now)
     if not word.is_reachable:
-        return f"It does not answer. {word.detail}".strip() if _is_given_up(rollout, name, now) else ""
+        return f"It does not answer. {word.detail}".strip() if is_given_up else ""
+    if is_given_up:
+        return _endless(rollout)
     if not word.is_seen:
         return word.refusal
     if not _is_at_rest(word):
@@ -354,7 +380,8 @@ def _stuck(rollout: Rollout, name: str, word: Word, now: float) -> str:
 def resumed(rollout: Rollout, approved: frozenset[str] = frozenset()) -> Rollout:
     """The record as a person's word sends it on: not paused, these clusters approved, what is stuck tried
     again."""
-    rollout = replace(rollout, is_paused=False, approved=rollout.approved | approved, silent_since={})
+    rollout = replace(rollout, is_paused=False, approved=rollout.approved | approved)
+    rollout = replace(rollout, silent_since={}, busy_since={})
     if rollout.end == "rollback_failed":
         return replace(rollout, direction="back", end=None, stuck={}, attempt=rollout.attempt + 1)
     return rollout
@@ -388,10 +415,11 @@ def next_move(
 
 def _room(rollout: Rollout, stage: Stage, words: Mapping[str, Word]) -> int:
     """How many of the stage's clusters may begin. None while one of another stage is under way; a silent one
-    may be under way."""
-    if any(words[n].is_busy for n in rollout.clusters if n in words and n not in stage.clusters):
+    may be under way. Who is stuck holds nobody: that may be for ever."""
+    heard = {n: words[n] for n in rollout.clusters if n in words and n not in rollout.stuck}
+    if any(word.is_busy for n, word in heard.items() if n not in stage.clusters):
         return 0
-    taken = sum(words[n].is_busy or not words[n].is_reachable for n in stage.clusters)
+    taken = sum(heard[n].is_busy or not heard[n].is_reachable for n in stage.clusters if n in heard)
     return max(0, stage.batch - taken)
 
 

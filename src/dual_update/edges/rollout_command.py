@@ -179,6 +179,7 @@ def _new(
         stages_of(fleet),
         on_failure=fleet.on_failure,
         patience_seconds=fleet.patience_seconds,
+        busy_seconds=fleet.busy_seconds,
         needs_approval=asks,
         approved=asks if auto else frozenset(),
     )
