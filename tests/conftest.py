@@ -41,6 +41,13 @@ GIT_IDENTITY = MappingProxyType(
 )
 
 
+@pytest.hookimpl(trylast=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """What needs the engine goes first: those are the long files, and the short ones fill the end when the
+    workers of `scripts/test` get their last ones."""
+    items.sort(key=lambda item: item.get_closest_marker("engine") is None)
+
+
 def missing(reason: str) -> None:
     """Skips the test for want of something the machine lacks; in strict runs that is a failure."""
     if IS_STRICT:
