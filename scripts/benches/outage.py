@@ -4,19 +4,20 @@ Two services on a loopback port each, under an open-loop load (a request every 1
 the last was answered; one line per request with --output). Scenarios: `image` (another tag, or new content
 under the tag for Watchtower), `structure` (a changed variable, and an image of 100 MB to pull) and `broken`
 (an image that ends at once). Printed per tool: failed requests, the longest time without an answer, and for
-`broken` when the old version answered again.
+`broken` when the old version answered again. With --repeat the tools take turns, and the medians follow.
 """
 
 import argparse
 import asyncio
 import itertools
 import random
+import statistics
 import subprocess
 import sys
 import tempfile
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -31,6 +32,7 @@ ANSWER_SECONDS = 3.0
 
 TOOLS = ("ours", "up", "down-pull-up", "watchtower")
 SCENARIOS = ("image", "structure", "broken")
+CANNOT = (("structure", "watchtower"),)
 
 
 @dataclass
@@ -102,11 +104,11 @@ class Load:
 class Bench:
     """One cluster per tool and scenario."""
 
-    def __init__(self, world: Any, scenario: str, tool: str) -> None:
+    def __init__(self, world: Any, scenario: str, tool: str, turn: int = 0) -> None:
         self.world, self.scenario, self.tool = world, scenario, tool
         self.images = world.images
         self.ports = {name: world.free_port() for name in ("web", "api")}
-        self.name = f"{scenario}-{tool}"
+        self.name = f"{scenario}-{tool}-{turn}"
         self.publish("web:1", "one")
         self.publish("api:1", "api")
         self.cluster = world.repo({"compose.yml": self.text(), ".github/dual-update.yml": self.config()})
@@ -193,6 +195,7 @@ def main(arguments: Sequence[str]) -> int:
     parser.add_argument("--rate", type=float, default=100, help="requests a second, to each service")
     parser.add_argument("--scenarios", default=",".join(SCENARIOS))
     parser.add_argument("--tools", default=",".join(TOOLS))
+    parser.add_argument("--repeat", type=int, default=1, help="how often each tool has its turn [1]")
     parser.add_argument(
         "--output", type=Path, help="a line per request: scenario tool time service ok seconds"
     )
@@ -204,14 +207,27 @@ def main(arguments: Sequence[str]) -> int:
         _quiet_environment(folder)
         with _world(folder, "outage") as world:
             for scenario in options.scenarios.split(","):
-                for tool in options.tools.split(","):
-                    if scenario == "structure" and tool == "watchtower":
-                        continue  # it cannot
-                    _measure(Bench(world, scenario, tool), options)
+                tools = [one for one in options.tools.split(",") if (scenario, one) not in CANNOT]
+                failed: dict[str, list[int]] = {tool: [] for tool in tools}
+                for turn in range(options.repeat):
+                    for tool in tools:
+                        failed[tool].append(_measure(Bench(world, scenario, tool, turn), options))
+                if options.repeat > 1:
+                    _medians(scenario, failed)
     return 0
 
 
-def _measure(bench: Bench, options: argparse.Namespace) -> None:
+def _medians(scenario: str, failed: Mapping[str, Sequence[int]]) -> None:
+    up = statistics.median(failed["up"]) if "up" in failed else 0
+    for tool, counts in failed.items():
+        middle = statistics.median(counts)
+        ratio = f", {middle / up:.2f} of up" if up else ""
+        print(f"{scenario:10} {tool:13} web failed: median {middle:g} of {len(counts)}"
+              f" ({min(counts)} to {max(counts)}){ratio}", flush=True)  # fmt: skip
+
+
+def _measure(bench: Bench, options: argparse.Namespace) -> int:
+    """One row. Returns how many requests to the changed service failed."""
     act = bench.change()
     with Load(bench.ports, options.rate) as load:
         time.sleep(2)
@@ -232,6 +248,7 @@ def _measure(bench: Bench, options: argparse.Namespace) -> None:
                 file.write(
                     f"{bench.scenario} {bench.tool} {at - began:.4f} {service} {int(good)} {seconds:.4f}\n"
                 )
+    return load.failed("web", began)
 
 
 if __name__ == "__main__":
