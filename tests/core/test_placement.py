@@ -34,6 +34,14 @@ MODEL = Rendered(
 )
 
 
+def test_a_path_beside_the_repository_or_further_up() -> None:
+    paths = ("/outside", "/outside/x", "/outside/../x", "/outside/../../../x", "/src/../x", "/outsider")
+    assert [at(one, "/srv/git/shop") for one in paths] == [
+        "/srv/git", "/srv/git/x", "/srv/x", "/x", "/srv/git/shop/../x", "/outsider",
+    ]  # fmt: skip
+    assert at("/outside", "/shop") == "/"
+
+
 def test_only_fields_that_hold_paths_of_the_host_are_rewritten() -> None:
     assert placed(MODEL, "/srv/shop") == {
         "name": "shop",

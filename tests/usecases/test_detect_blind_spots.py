@@ -204,6 +204,33 @@ def test_a_file_that_is_named_by_the_working_directory(repo: Checkout) -> None:
     assert action(decide(repo, {}, {"conf/a": "2"})) == "recreate"
 
 
+@pytest.mark.parametrize("count", [1, 2, 3, 8])
+def test_a_path_far_above_the_repository_is_the_same_for_every_render(repo: Checkout, count: int) -> None:
+    above = "../" * count
+    text = f"services: {{web: {{image: w, build: '{above}x', volumes: ['{above}y:/y']}}}}\n"
+    decision = decide(repo, {"compose.yml": text}, {"compose.yml": f"# said\n{text}"})
+    assert decision.update_type == "none"
+    assert decision.fingerprint == repo.detect("HEAD").decision.fingerprint
+
+
+def test_a_path_that_leaves_the_working_directory_and_comes_back(repo: Checkout) -> None:
+    text = "services: {web: {image: w, volumes: ['${PWD}/../conf:/conf']}}\n"
+    base = repo.commit({"deploy/compose.yml": text, "conf/a": "1"})
+    repo.commit({"conf/a": "2"})
+    assert action(repo.detect(base, files=["deploy/compose.yml"], directory="deploy").decision) == "recreate"
+
+
+@pytest.mark.parametrize(("service", "expected"), [
+    ("{image: w, volumes: ['..:/all']}", "recreate"),
+    ("{image: w, volumes: ['../..:/all']}", "recreate"),
+    ("{build: {context: .., dockerfile_inline: FROM scratch}}", "rebuild"),
+    ("{image: w, volumes: ['../data:/data']}", "none"),
+])  # fmt: skip
+def test_a_folder_around_the_repository_shows_all_of_it(repo: Checkout, service: str, expected: str) -> None:
+    files = {"compose.yml": f"services: {{web: {service}}}\n", "code/a": "1"}
+    assert action(decide(repo, files, {"code/a": "2"})) == expected
+
+
 def test_a_directory_whose_name_go_escapes(tmp_path: Path) -> None:
     repo = Checkout(tmp_path / "a&b <c>")
     text = "name: shop\nservices: {web: {image: 'w:%d', volumes: ['./conf:/conf']}}\n"

@@ -37,6 +37,7 @@ from dual_update.core.model import (
     Rendered,
     inside_repository,
 )
+from dual_update.core.placement import at
 from dual_update.usecases.ports import Tree
 
 MB = 1_000_000
@@ -53,6 +54,9 @@ SECONDS_PER_MB = 20.0
 
 MOST_ROUNDS = 50
 """How often compose may ask for one more file."""
+
+_ABOVE, _FOLDERS_ABOVE = "(above)", 8
+"""Folders around the repository, for paths that climb out of it: in a model none may have a random name."""
 
 DEEPEST = 100
 """How deep values may be nested. Compose's own schema ends at 12."""
@@ -148,8 +152,9 @@ class _Rendering:
 
     def __init__(self, scratch: Path, tree: Tree, directory: str, name: str) -> None:
         self._scratch = scratch.resolve()
-        self._outside = self._scratch / "tree"
-        self._root = self._outside / name
+        outside = self._scratch.joinpath(*[_ABOVE] * _FOLDERS_ABOVE)
+        self._around = (outside, *outside.parents[: _FOLDERS_ABOVE - 1])
+        self._root = outside / name
         self._project = self._root / directory if directory else self._root
         self._tree = tree
         self._files: Sequence[str] = ()
@@ -239,7 +244,10 @@ class _Rendering:
         found = False
         for service in (self._canonical(raw.out).get("services") or {}).values():
             for one in service.get("env_file") or ():
-                path = inside_repository(str(one.get("path", "")))
+                named = str(one.get("path", ""))
+                if named.startswith(f"{OUTSIDE_ROOT}/"):  # compose sees none there, and the host may have one
+                    raise self._outside_path(at(named, str(self._root)))
+                path = inside_repository(named)
                 if path is None or one.get("required", True):
                     continue
                 for candidate in self._named_like(path):
@@ -373,8 +381,9 @@ class _Rendering:
         """The model with this scratch directory's paths rewritten. The directory's name is random."""
         if "\n" + "  " * DEEPEST in text:  # compose indents by two
             raise self._refused(f"values are nested deeper than {DEEPEST} levels.")
-        for place, shown in ((self._root, SOURCE_ROOT), (self._outside, OUTSIDE_ROOT)):
-            text = text.replace(_as_go_writes(str(place)), shown)
+        text = text.replace(_as_go_writes(str(self._root)), SOURCE_ROOT)
+        for count, place in enumerate(self._around):
+            text = text.replace(_as_go_writes(str(place)), OUTSIDE_ROOT + "/.." * count)
         text = text.replace(str(self._here), HERE_ROOT)
         here = SOURCE_ROOT + str(self._project)[len(str(self._root)) :]
         if HERE_ROOT in text:
@@ -496,7 +505,7 @@ class _Rendering:
             return self._refused("it ran out of memory; are values or includes multiplied?")
         if "file too large" in words:
             return self._refused(f"the model has more than {LARGEST_MODEL_BYTES // MB} MB.")
-        words = words.replace(f"{self._root}/", "").replace(str(self._outside), "..")
+        words = self._without_scratch(words)
         words = re.sub(r'^time="[^"]*" level=\w+ msg=.*$', "", words, flags=re.M)
         safe = compose_words.said_safely(
             words, compose_words.keys(self._written.values()), {*self._consulted, *self._files}
@@ -504,13 +513,19 @@ class _Rendering:
         hint = _NO_VALUE if "required variable" in words else ""
         return self._refused(safe or "no reason given", hint)
 
+    def _without_scratch(self, words: str) -> str:
+        words = words.replace(f"{self._root}/", "")
+        for count, place in enumerate(self._around, 1):
+            words = words.replace(str(place), "/".join([".."] * count))
+        return words
+
     def _refused(self, why: str, hint: str = "") -> UsageError:
         return UsageError(
             f"Compose refuses {', '.join(self._files)} of commit {self._tree.commit[:12]}: {why}", hint=hint
         )
 
     def _outside_path(self, path: str) -> UsageError:
-        shown = compose_words.one_line(path.replace(f"{self._root}/", "").replace(str(self._outside), ".."))
+        shown = compose_words.one_line(self._without_scratch(path))
         name = shown.encode()
         where = ", ".join(self._files)
         for file, content in self._written.items():

@@ -16,7 +16,8 @@ SOURCE_ROOT = "/src"
 """Where paths of the repository appear in a model."""
 
 OUTSIDE_ROOT = "/outside"
-"""Where paths above the repository's root appear in a model."""
+"""Where paths above the repository's root appear in a model: `/outside/x` lies beside it, `/outside/../x` one
+folder further up."""
 
 HOME_ROOT = "/home/of-the-deployer"
 """What `~` and `$HOME` are in a model: the same on every machine. See `placement.on_host`."""
@@ -140,11 +141,18 @@ def is_built(service: Mapping[str, Any]) -> bool:
 
 def inside_repository(path: str) -> str | None:
     """The path below the repository's root that a model path names, or None when it lies elsewhere."""
+    path = posixpath.normpath(path)  # compose leaves `${PWD}/../x` as it is
     if path == SOURCE_ROOT:
         return ""
     if path.startswith(SOURCE_ROOT + "/"):
         return path[len(SOURCE_ROOT) + 1 :]
     return None
+
+
+def _shows(path: str) -> str | None:
+    """What of the repository a folder shows: all of it, where the folder lies around it."""
+    is_around = path == OUTSIDE_ROOT or set(path.removeprefix(f"{OUTSIDE_ROOT}/").split("/")) == {".."}
+    return "" if is_around else inside_repository(path)
 
 
 def service_paths(rendered: Rendered, service: str) -> dict[str, str]:
@@ -157,7 +165,7 @@ def service_paths(rendered: Rendered, service: str) -> dict[str, str]:
     found: dict[str, str] = {}
     model = rendered.services[service]
     for volume in model.get("volumes") or ():
-        path = inside_repository(_bound(rendered, volume))
+        path = _shows(_bound(rendered, volume))
         if path is not None:
             found[path] = "bind"
     for option in model.get("security_opt") or ():
@@ -197,7 +205,7 @@ def contexts(service: Mapping[str, Any]) -> tuple[str, ...]:
     """Paths of the repository that a service's image is built from: context and additional contexts."""
     build = service.get("build") or {}
     named = [build.get("context"), *(build.get("additional_contexts") or {}).values()]
-    return tuple(path for path in (inside_repository(str(one)) for one in named if one) if path is not None)
+    return tuple(path for path in (_shows(str(one)) for one in named if one) if path is not None)
 
 
 def dockerfile(service: Mapping[str, Any]) -> str | None:

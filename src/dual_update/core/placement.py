@@ -1,6 +1,7 @@
 """Models on a host: paths that a render wrote below `/src` become those of a checkout."""
 
 import copy
+import posixpath
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import PurePosixPath
@@ -57,9 +58,10 @@ def _place(holder: dict[str, Any], key: str, root: str) -> None:
 
 def at(path: str, root: str) -> str:
     """One path of a model where the repository lies below `root`; other paths stay as they are."""
-    for prefix, place in ((SOURCE_ROOT, root), (OUTSIDE_ROOT, str(PurePosixPath(root).parent))):
-        if path == prefix or path.startswith(f"{prefix}/"):
-            return place.rstrip("/") + path[len(prefix) :] or "/"
+    if path == OUTSIDE_ROOT or path.startswith(f"{OUTSIDE_ROOT}/"):
+        return posixpath.normpath(PurePosixPath(root).parent / path[len(OUTSIDE_ROOT) + 1 :])
+    if path == SOURCE_ROOT or path.startswith(f"{SOURCE_ROOT}/"):
+        return root.rstrip("/") + path[len(SOURCE_ROOT) :] or "/"
     return path
 
 

@@ -9,7 +9,8 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from dual_update.core.cluster import Container, Details
-from dual_update.core.model import OUTSIDE_ROOT, SOURCE_ROOT, Rendered, image_of
+from dual_update.core.model import Rendered, image_of
+from dual_update.core.placement import at
 
 
 @dataclass(frozen=True)
@@ -150,16 +151,8 @@ def _mounts(rendered: Rendered, model: Mapping[str, Any], checkout: str) -> dict
         elif kind == "volume":
             found[target] = ""
         elif kind == "bind":
-            found[target] = on_host(source, checkout)
+            found[target] = at(source, checkout)
     return found
-
-
-def on_host(path: str, checkout: str) -> str:
-    """Where a path of the model lies on the host."""
-    for root, place in ((SOURCE_ROOT, checkout), (OUTSIDE_ROOT, checkout.rstrip("/").rpartition("/")[0])):
-        if path == root or path.startswith(f"{root}/"):
-            return place.rstrip("/") + path[len(root) :] or "/"
-    return path
 
 
 def _ports(model: Mapping[str, Any]) -> tuple[str, ...]:
@@ -187,7 +180,7 @@ def _made_files(rendered: Rendered, model: Mapping[str, Any], checkout: str) -> 
                 content = _plain(resource["content"]).encode()
                 found.append(MountedFile(target, what, content, is_made_by_compose=True))
             elif resource.get("file"):
-                found.append(MountedFile(target, what, host_path=on_host(str(resource["file"]), checkout)))
+                found.append(MountedFile(target, what, host_path=at(str(resource["file"]), checkout)))
             elif resource.get("environment"):
                 found.append(MountedFile(target, what, is_made_by_compose=True))
     return found
@@ -198,7 +191,7 @@ def _bound_files(model: Mapping[str, Any], checkout: str) -> list[MountedFile]:
     root = checkout.rstrip("/") + "/"
     found = []
     for one in model.get("volumes") or ():
-        source = on_host(str(one.get("source") or ""), checkout)
+        source = at(str(one.get("source") or ""), checkout)
         if one.get("type") == "bind" and source.startswith(root):
             what = f"file {source.removeprefix(root)}"
             found.append(MountedFile(str(one["target"]), what, host_path=source))

@@ -8,6 +8,7 @@ from typing import Any
 
 from dual_update.core.cluster import EngineInfo
 from dual_update.core.model import OUTSIDE_ROOT, Rendered, inside_repository
+from dual_update.core.placement import at
 from dual_update.core.strategies import Situation
 from dual_update.core.surroundings import Surroundings
 from dual_update.usecases.site import Site
@@ -57,8 +58,7 @@ class Scene:
         inside = inside_repository(path)
         if inside is None:
             if path.startswith(f"{OUTSIDE_ROOT}/"):
-                parent = self.site.checkout.path.rstrip("/").rpartition("/")[0]
-                return self._on_host(parent + path[len(OUTSIDE_ROOT) :])
+                return self._on_host(at(path, self.site.checkout.path))
             return self._on_host(path) if self.surroundings.is_same_host else None
         if inside in self.wanted_paths:
             return "file"
