@@ -430,6 +430,30 @@ def test_who_runs_or_builds_upon_an_image_that_is_built_here_follows_it(repo: Ch
     }  # fmt: skip
 
 
+@pytest.mark.parametrize(("build", "worker"), [
+    ("image: 'me/base'", "image: 'docker.io/me/base:latest'"),
+    ("profiles: [tools]", "image: 'shop-base'"),
+    ("image: 'me/base'", "image: 'w:1', volumes: [{type: image, source: 'me/base', target: /base}]"),
+    ("image: 'me/base:1'", "image: 'me/base:2'"),
+])  # fmt: skip
+def test_who_holds_an_image_that_is_built_in_another_way_follows_it(
+    repo: Checkout, build: str, worker: str
+) -> None:
+    text = (
+        "services:\n  base: {build: {context: ./base, tags: ['me/base:2'], args: {A: '%d'}},"
+        f" {build}}}\n"
+        f"  child: {{build: {{context: ./child, additional_contexts: {{base: 'service:base'}}}}}}\n"
+        f"  worker: {{{worker}}}\n  db: {{image: 'db:1'}}\n"
+    )
+    found = decide(repo, {"compose.yml": text % 1, "base/a": "1"}, {"compose.yml": text % 2})
+    expected = {"child": "rebuild", "worker": "recreate", "db": "none"}
+    assert {name: action for name, action in actions(found).items() if name != "base"} == expected
+    assert found.services["worker"].verdict == "same"
+    assert found.services["worker"].reasons[0].startswith("service base build.args.A: ")
+    again = decide(repo, {}, {"base/a": "2"})
+    assert {name: action for name, action in actions(again).items() if name != "base"} == expected
+
+
 # --- submodules -----------------------------------------------------------------------------------
 
 

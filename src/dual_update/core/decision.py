@@ -70,7 +70,7 @@ class Decision:
             if change.scope == "code":
                 found.update(change.users)
             elif change.scope == "service" and change.path.partition(".")[0] == "build":
-                found.add(change.name)
+                found.update(change.users or (change.name,))
         return frozenset(found)
 
     def needing(self, *actions: Action) -> tuple[str, ...]:
@@ -153,26 +153,26 @@ def _nameless(rendered: Rendered, kind: str) -> dict[str, Any]:
 def _by_service(findings: Iterable[Finding]) -> dict[str, list[Finding]]:
     grouped: dict[str, list[Finding]] = defaultdict(list)
     for finding in findings:
-        users = (finding.change.name,) if finding.change.scope == "service" else finding.change.users
-        for user in users:
+        own = (finding.change.name,) if finding.change.scope == "service" else ()
+        for user in finding.change.users or own:
             grouped[user].append(finding)
     return grouped
 
 
 def _service(name: str, sides: Sides, findings: Sequence[Finding]) -> ServiceDecision:
     before, after = _image(sides.before, name), _image(sides.after, name)
-    own = [f for f in findings if f.change.scope == "service" and f.impact != "none"]
+    own = [f for f in findings if (f.change.scope, f.change.name) == ("service", name) and f.impact != "none"]
     code = any(f.rule.id == "code.context" and f.impact == "image" for f in findings)
     return ServiceDecision(
         verdict=_verdict(name, sides, own, has_code=code),
         action=_action(name, sides, findings),
         image_before=before,
         image_after=after,
-        reasons=(*_reasons(findings), *_origin(name, sides, findings)),
+        reasons=(*_reasons(name, findings), *_origin(name, sides, findings)),
     )
 
 
-def _reasons(findings: Sequence[Finding]) -> Iterable[str]:
+def _reasons(name: str, findings: Sequence[Finding]) -> Iterable[str]:
     """Why, a line for each field; files that one rule judges share a line."""
     files: dict[str, list[Finding]] = defaultdict(list)
     lines: dict[str, None] = {}
@@ -180,7 +180,8 @@ def _reasons(findings: Sequence[Finding]) -> Iterable[str]:
         if finding.change.scope in {"code", "file"}:
             files[finding.rule.id].append(finding)
         else:
-            lines[reason(finding)] = None
+            is_of_another = finding.change.scope == "service" and finding.change.name != name
+            lines[f"service {finding.change.name} " * is_of_another + reason(finding)] = None
     for same in files.values():
         names = ", ".join(one.change.name for one in same[:LISTED_FILES])
         more = f" and {len(same) - LISTED_FILES} more" if len(same) > LISTED_FILES else ""

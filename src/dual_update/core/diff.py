@@ -6,10 +6,10 @@ labels are named by path and never leave the host (docs/security.md).
 
 import re
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
-from dual_update.core.model import Rendered
+from dual_update.core.model import Rendered, followers
 
 Scope = Literal[
     "service", "network", "volume", "config", "secret", "file", "code", "submodule", "project", "model"
@@ -53,6 +53,7 @@ def compare(before: Rendered, after: Rendered) -> tuple[Change, ...]:
     changes += _mappings("service", before.services, after.services, lambda name: (name,))
     changes += _switched(before, after)
     changes += _build_secrets(before, after)
+    changes = [*_with_holders(changes, after)]
     changes += _resources("network", before, after)
     changes += _resources("volume", before, after)
     changes += _resources("config", before, after)
@@ -68,6 +69,15 @@ def _switched(before: Rendered, after: Rendered) -> Iterator[Change]:
         same = before.services[name].get("profiles") == after.services[name].get("profiles")
         if same and was != will:
             yield Change("service", name, "profiles.active", "add" if will else "remove", users=(name,))
+
+
+def _with_holders(changes: Iterable[Change], after: Rendered) -> Iterator[Change]:
+    """A change of how an image is built reaches all whose containers hold that image."""
+    who_holds = followers(after)
+    for one in changes:
+        is_of_build = one.scope == "service" and one.path.partition(".")[0] == "build"
+        others = sorted(who_holds(one.name) - {one.name}) if is_of_build else ()
+        yield replace(one, users=(one.name, *others)) if others else one
 
 
 def _build_secrets(before: Rendered, after: Rendered) -> Iterator[Change]:

@@ -226,12 +226,20 @@ def build_secrets(rendered: Rendered, service: str) -> tuple[str, ...]:
 
 def followers(rendered: Rendered) -> Callable[[str], set[str]]:
     """For a service that is built: all whose containers hold what it builds. These are itself, builds that
-    start from its image by `additional_contexts: service:NAME`, and services that run it under its name."""
+    start from its image by `additional_contexts: service:NAME`, and services that run or mount it under one
+    of its names."""
+
+    def same(reference: str) -> str:
+        return ImageRef.parse(reference).canonical
+
     runs: dict[str, list[str]] = defaultdict(list)
     starts_from: dict[str, list[str]] = defaultdict(list)
     for name, model in rendered.services.items():
         if not is_built(model):
-            runs[str(model.get("image"))].append(name)
+            runs[same(image_of(rendered.name, name, model))].append(name)
+        for volume in model.get("volumes") or ():
+            if volume.get("type") == "image":
+                runs[same(str(volume.get("source")))].append(name)
         for context in ((model.get("build") or {}).get("additional_contexts") or {}).values():
             if str(context).startswith("service:"):
                 starts_from[str(context).removeprefix("service:")].append(name)
@@ -245,8 +253,11 @@ def followers(rendered: Rendered) -> Callable[[str], set[str]]:
                 continue
             found.add(name)
             waiting += starts_from[name]
-            if is_built(rendered.services[name]):
-                waiting += runs[str(rendered.services[name].get("image"))]
+            model = rendered.services[name]
+            if is_built(model):
+                tags = (model.get("build") or {}).get("tags") or ()
+                for reference in (image_of(rendered.name, name, model), *tags):
+                    waiting += runs[same(str(reference))]
         return found
 
     return of

@@ -46,9 +46,10 @@ def is_pulled(rendered: Rendered, name: str) -> bool:
     services = rendered.services
     if is_built_here(services[name]):
         return False
-    reference = image_of(rendered.name, name, services[name])
+    reference = ImageRef.parse(image_of(rendered.name, name, services[name])).canonical
     return not any(
-        is_built_here(services[one]) and image_of(rendered.name, one, services[one]) == reference
+        is_built_here(services[one])
+        and ImageRef.parse(image_of(rendered.name, one, services[one])).canonical == reference
         for one in rendered.active
     )
 
