@@ -15,7 +15,7 @@ from dual_update.adapters.git import GitRepository
 from dual_update.adapters.ignore import sent_to_build
 from dual_update.core.config import Config
 from dual_update.core.errors import UsageError
-from dual_update.core.model import HERE_ROOT, HOME_ROOT, Rendered
+from dual_update.core.model import HERE_ROOT, HOME_ROOT
 from dual_update.usecases.base import find_base
 from dual_update.usecases.detect import Detected, DetectRequest, Project, detect
 from dual_update.usecases.ports import Store
@@ -170,7 +170,14 @@ def open_site(
         def compose(name: str, files: tuple[str, ...]) -> "ComposeCli":
             directory = root / (files[0].rpartition("/")[0] if files else project.directory)
             paths = [str(root / file) for file in files]
-            return ComposeCli(directory, paths, name, set_free=engine.set_free)
+            return ComposeCli(
+                directory,
+                paths,
+                name,
+                runs_in=root / project.directory,
+                by_env=project.is_named_by_env(files),
+                set_free=engine.set_free,
+            )
 
         site = Site(
             cluster=settings.cluster or config.cluster or _cluster_of(repository, project, store, commit),
@@ -194,14 +201,13 @@ def open_site(
             watchtower=_watchtower(config),
             shell=HostShell(),
             strategy=lambda: chosen_strategy(settings, config, repository, commit),
-            words=lambda rendered: host_words(root, rendered),
+            words=host_words(root / project.directory),
         )
         yield site, commit
 
 
-def host_words(root: Path, rendered: Rendered) -> dict[str, str]:
-    """What compose takes for `$PWD` and `$HOME` when it runs on this host, in the first file's directory."""
-    directory = root / (rendered.files[0].rpartition("/")[0] if rendered.files else "")
+def host_words(directory: Path) -> dict[str, str]:
+    """What compose takes for `$PWD` and `$HOME` when it runs on this host, in this directory."""
     return {HERE_ROOT: str(directory.resolve()), HOME_ROOT: os.environ.get("HOME", "")}
 
 

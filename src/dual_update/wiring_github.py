@@ -417,7 +417,8 @@ class _Judge:
         tree = self._repository.tree(self._head)
         name = Path(self._repository.root).name
         files = select_files(tree, project)
-        return self._renderer.render(tree, files, directory=project.directory, name=name).name
+        by_env = project.is_named_by_env(files)
+        return self._renderer.render(tree, files, directory=project.directory, name=name, by_env=by_env).name
 
     def _detect(self, project: Project, cluster: str, base: Base, config: Config) -> Detected:
         request = DetectRequest(

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from dual_update.adapters.compose import binary
 from dual_update.adapters.git import GitRepository
 from dual_update.adapters.process import Result
 from dual_update.adapters.project import (
@@ -97,6 +98,27 @@ def test_a_project_whose_files_are_gone(tmp_path: Path) -> None:
         cli.up()
     with pytest.raises(StepFailed, match="A dry run of shop failed"):
         cli.plans_nothing()
+
+
+@pytest.mark.parametrize("by_env", [False, True])
+def test_where_compose_runs_and_which_env_it_reads(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, by_env: bool
+) -> None:
+    (tmp_path / "deploy").mkdir()
+    (tmp_path / ".env").write_text("TAG=root\n")
+    (tmp_path / "deploy/.env").write_text("TAG=beside\n")
+    (tmp_path / "deploy/a.yml").write_text("services: {web: {image: 'w:${TAG}', user: '${PWD}'}}\n")
+    shows_model = tmp_path / "compose"
+    shows_model.write_text(
+        '#!/bin/sh\nbefore=\nfor one; do [ "$one" = up ] && break; before="$before $one"; done\n'
+        f"exec {binary()} $before config >{tmp_path}/model\n"
+    )
+    shows_model.chmod(0o755)
+    monkeypatch.setattr("dual_update.adapters.project.binary", lambda: str(shows_model))
+    ComposeCli(tmp_path / "deploy", ["a.yml"], "shop", runs_in=tmp_path, by_env=by_env).up()
+    model = (tmp_path / "model").read_text()
+    assert f"image: w:{'root' if by_env else 'beside'}" in model
+    assert f"user: {tmp_path}\n" in model
 
 
 def test_a_build_from_a_submodule_that_is_not_here(tmp_path: Path) -> None:

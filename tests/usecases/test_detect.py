@@ -302,6 +302,12 @@ def test_a_service_newly_behind_a_profile_is_removed_and_one_newly_without_creat
     assert actions(decision) == {"web": "none", "job": "create"}
 
 
+def test_profiles_in_the_yaml_like_form_of_dot_env_count(repo: Checkout) -> None:
+    files = {"compose.yml": "services: {web: {image: w, profiles: [extra]}}\n"}
+    found = decide(repo, {**files, ".env": "COMPOSE_PROFILES: extra\n"}, {".env": "\n"})
+    assert actions(found) == {"web": "remove"}
+
+
 def test_profiles_switched_by_dot_env_count(repo: Checkout) -> None:
     before = {"compose.yml": OPTIONAL % ", profiles: [manual]", ".env": "COMPOSE_PROFILES=other\n"}
     decision = decide(repo, before, {".env": "COMPOSE_PROFILES=other,manual\n"})
@@ -333,6 +339,24 @@ def test_compose_file_of_dot_env_is_honoured(repo: Checkout) -> None:
     repo.commit({".env": "COMPOSE_FILE=a.yml:gone.yml\n"})
     with pytest.raises(UsageError, match=r"gone\.yml does not exist.*\n.*COMPOSE_FILE"):
         repo.detect("HEAD")
+
+
+def test_the_dot_env_that_names_a_file_elsewhere_is_read_before_the_one_beside_it(repo: Checkout) -> None:
+    before = {
+        ".env": "COMPOSE_FILE=deploy/a.yml\nTAG=1\nCOMPOSE_PROFILES=extra\n",
+        "deploy/.env": "TAG=9\nBESIDE=1\nCOMPOSE_PROFILES=none\n",
+        "deploy/a.yml": "services:\n  web: {image: 'web:${TAG}', volumes: ['${PWD}/conf:/conf']}\n"
+        "  job: {image: 'job:${BESIDE}', profiles: [extra]}\n",
+        "conf/a": "1",
+    }
+    found = decide(repo, before, {".env": str(before[".env"]).replace("TAG=1", "TAG=2")})
+    assert (found.update_type, found.services["web"].image_after) == ("image_only", "web:2")
+    assert actions(found) == {"web": "roll", "job": "none"}
+    assert actions(decide(repo, {}, {"conf/a": "2"})) == {"web": "recreate", "job": "none"}
+    again = decide(repo, {}, {"deploy/.env": "TAG=9\nBESIDE=2\n"})
+    assert actions(again) == {"web": "none", "job": "roll"}
+    with_option = repo.detect("HEAD~1", files=["deploy/a.yml"]).decision
+    assert with_option.services["web"].image_after == "web:9"
 
 
 def test_nothing_known_to_run_makes_all_new(repo: Checkout) -> None:

@@ -12,6 +12,7 @@ cannot confine it, references.py checks every file before compose sees it.
 import hashlib
 import json
 import os
+import posixpath
 import re
 import shutil
 import tempfile
@@ -100,6 +101,7 @@ _MERGES = re.compile(
 _PATH_BY_PWD = re.compile(
     rf'("(?:source|context|dockerfile|device|file|path)": "){re.escape(HERE_ROOT)}(?=["/])'
 )
+_SWITCHES_PROFILES = re.compile(r"^\s*(?:export\s+)?COMPOSE_PROFILES\s*[=:]\s*[\"']?([^\"'#\r\n]*)", re.M)
 _USED = re.compile(r"\$(?:\{(\w+)(?::?-([^}]*))?\}|(\w+))")
 _REFERENCE = re.compile(rb"\$\{?([A-Za-z_][A-Za-z0-9_]*)")
 _TOKEN = re.compile(rb"[A-Za-z0-9_.@/-]+")
@@ -142,21 +144,25 @@ def _packaged() -> str | None:
 class ComposeRenderer:
     """Renders trees; a host's holds, beneath git's, the files that git leaves to it (an ignored .env)."""
 
-    def render(self, tree: Tree, files: Sequence[str], *, directory: str, name: str) -> Rendered:
+    def render(
+        self, tree: Tree, files: Sequence[str], *, directory: str, name: str, by_env: bool = False
+    ) -> Rendered:
         with tempfile.TemporaryDirectory(prefix="dual-update-") as scratch:
-            return _Rendering(Path(scratch), tree, directory, name).run(files)
+            own_env = posixpath.join(directory, ".env") if by_env else ""
+            return _Rendering(Path(scratch), tree, directory, name, own_env).run(files)
 
 
 class _Rendering:
     """One render: a scratch directory that fills as compose asks for files."""
 
-    def __init__(self, scratch: Path, tree: Tree, directory: str, name: str) -> None:
+    def __init__(self, scratch: Path, tree: Tree, directory: str, name: str, own_env: str) -> None:
         self._scratch = scratch.resolve()
         outside = self._scratch.joinpath(*[_ABOVE] * _FOLDERS_ABOVE)
         self._around = (outside, *outside.parents[: _FOLDERS_ABOVE - 1])
         self._root = outside / name
         self._project = self._root / directory if directory else self._root
         self._tree = tree
+        self._own_env = own_env  # the `.env` that names the files, which compose reads before all others
         self._files: Sequence[str] = ()
         self._consulted: set[str] = set()
         self._composed: set[str] = set()
@@ -185,6 +191,8 @@ class _Rendering:
         base = str(PurePosixPath(files[0]).parent)
         dot_env = ".env" if base == "." else f"{base}/.env"
         has_dot_env = self._write(dot_env)
+        if self._own_env:
+            self._write(self._own_env)
         result = self._config(files, "--format", "json")
         if result.code != 0 and not has_dot_env:
             self._stand_ins = stand_ins(self._tree, dot_env, self._written.values(), self._environment())
@@ -214,7 +222,7 @@ class _Rendering:
             composed=frozenset(self._composed),
             conditional=tuple(dict.fromkeys(self._conditional)),
             warnings=compose_words.warnings(result.err, self._written.values()),
-            profiles=self._profiles(base),
+            profiles=self._profiles(self._own_env, dot_env),
             hidden=self._hidden(),
             given=given,
         )
@@ -222,7 +230,7 @@ class _Rendering:
     def _config(self, files: Sequence[str], *options: str) -> Result:
         """Run `config`, giving compose each file that it misses, until it has what it wants."""
         command = [binary(), "--profile", ANY_PROFILE]
-        for file in files:
+        for file in () if self._own_env else files:
             command += ["-f", str(self._root / file)]
         command += ["config", *options]
         for _ in range(MOST_ROUNDS):
@@ -277,6 +285,8 @@ class _Rendering:
             "PWD": str(self._here),
             "PATH": str(self._scratch),
         }
+        if self._own_env:  # with -f compose would not read it
+            environment["COMPOSE_FILE"] = ":".join(str(self._root / file) for file in self._files)
         if self._bytes < MB:  # a small model may leave its garbage lie: a fifth less time
             environment["GOGC"] = "400"
         left = self._deadline - time.monotonic()
@@ -414,16 +424,13 @@ class _Rendering:
     def _is_yaml(self, path: str) -> bool:
         return path.endswith((".yml", ".yaml", ".json")) and (self._root / path).is_file()
 
-    def _profiles(self, base: str) -> frozenset[str]:
-        """Profiles that the project's `.env` switches on."""
-        path = self._root / base / ".env"
-        if not path.is_file():
-            return frozenset()
-        found = re.findall(
-            rb"^\s*(?:export\s+)?COMPOSE_PROFILES\s*=\s*[\"']?([^\"'#\r\n]*)", path.read_bytes(), re.M
-        )
-        known = dict(secrecy.assignments(path.read_text("utf-8", "replace")))
-        value = found[-1].decode("utf-8", "replace") if found else ""
+    def _profiles(self, *env_files: str) -> frozenset[str]:
+        """Profiles that the project's `.env` switches on: the first of them that says so."""
+        contents = (self._written.get(path, b"") for path in env_files)
+        texts = [one.decode("utf-8", "replace") for one in contents]
+        known = {name: value for text in reversed(texts) for name, value in secrecy.assignments(text)}
+        said = (_SWITCHES_PROFILES.findall(text) for text in texts)
+        value = next((found[-1] for found in said if found), "")
         for _ in range(5 if "$" in value else 0):  # compose interpolates `.env`, too; a stranger's is bounded
             value = _USED.sub(lambda use: known.get(use[1] or use[3], use[2] or "")[:200], value[:2000])
         return frozenset(one.strip() for one in value.split(",") if one.strip())

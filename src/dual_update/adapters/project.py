@@ -65,8 +65,9 @@ class ComposeCli:
     """Compose on one project. Fits the port ComposeProject.
 
     `directory` is the project's directory in the checkout, `files` its compose files, in order; relative
-    ones are taken from `directory`. `extra_files` come last, so they win. `set_free` lets go of endpoints
-    that the engine forgot on a network, which would keep compose from making that network anew.
+    ones are taken from `directory`. `extra_files` come last, so they win. `runs_in` is where it runs
+    (`$PWD`), if that is elsewhere, and `by_env` says that the `.env` there named the files. `set_free` lets
+    go of endpoints that the engine forgot on a network, which would keep compose from making it anew.
     """
 
     def __init__(
@@ -76,12 +77,16 @@ class ComposeCli:
         project: str,
         *,
         extra_files: Sequence[str] = (),
+        runs_in: Path | None = None,
+        by_env: bool = False,
         timeout_seconds: float = UP_SECONDS,
         set_free: Callable[[str], None] | None = None,
     ) -> None:
         self._directory = Path(os.path.abspath(directory))  # noqa: PTH100  compose keeps symbolic links too
         self._files = [str(self._directory / one) for one in (*files, *extra_files)]
         self._project = project
+        self._runs_in = runs_in or self._directory
+        self._by_env = by_env
         self._timeout_seconds = timeout_seconds
         self._set_free = set_free
 
@@ -132,13 +137,18 @@ class ComposeCli:
 
     def _run(self, *arguments: str) -> Result:
         command = [binary(), "--ansi", "never", "--progress", "plain"]
-        command += ["-p", self._project, "--project-directory", str(self._directory)]
-        for file in self._files:
-            command += ["-f", file]
+        command += ["-p", self._project]
+        if self._by_env:  # told the files by options, compose would not read it
+            named = {"COMPOSE_FILE": ":".join(self._files), "COMPOSE_PATH_SEPARATOR": ":"}
+        else:
+            named = {}
+            command += ["--project-directory", str(self._directory)]
+            for file in self._files:
+                command += ["-f", file]
         return run(
             [*command, *arguments],
-            cwd=self._directory,
-            env=environment(),
+            cwd=self._runs_in,
+            env=environment(named),
             timeout_seconds=self._timeout_seconds,
             dies_with_us=True,
         )

@@ -11,10 +11,14 @@ class RememberingRenderer:
 
     def __init__(self, renderer: Renderer) -> None:
         self._renderer = renderer
-        self._known: dict[tuple[str, tuple[str, ...], str, str], Rendered] = {}
+        self._known: dict[tuple[str, tuple[str, ...], str, str, bool], Rendered] = {}
 
-    def render(self, tree: Tree, files: Sequence[str], *, directory: str, name: str) -> Rendered:
-        key = (tree.commit, tuple(files), directory, name)
+    def render(
+        self, tree: Tree, files: Sequence[str], *, directory: str, name: str, by_env: bool = False
+    ) -> Rendered:
+        key = (tree.commit, tuple(files), directory, name, by_env)
         if key not in self._known:
-            self._known[key] = self._renderer.render(tree, files, directory=directory, name=name)
+            self._known[key] = self._renderer.render(
+                tree, files, directory=directory, name=name, by_env=by_env
+            )
         return self._known[key]

@@ -40,6 +40,11 @@ class Project:
     directory: str = ""
     files: tuple[str, ...] = ()
 
+    def is_named_by_env(self, files: Sequence[str]) -> bool:
+        """Were these files chosen by COMPOSE_FILE of a `.env` that does not lie beside the first of them.
+        Compose then reads that `.env` and the one beside it."""
+        return bool(files) and not self.files and posixpath.dirname(files[0]) != self.directory
+
 
 @dataclass(frozen=True)
 class DetectRequest:
@@ -158,7 +163,8 @@ def _render(
     new_tree = repository.tree(head)
 
     def render(tree: Tree, files: tuple[str, ...]) -> Rendered:
-        return renderer.render(tree, files, directory=project.directory, name=name)
+        by_env = project.is_named_by_env(files)
+        return renderer.render(tree, files, directory=project.directory, name=name, by_env=by_env)
 
     new_files = select_files(new_tree, project)
     if base is None:

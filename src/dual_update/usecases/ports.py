@@ -88,9 +88,12 @@ class Repository(Protocol):
 class Renderer(Protocol):
     """Compose, as the authority on compose files."""
 
-    def render(self, tree: Tree, files: Sequence[str], *, directory: str, name: str) -> Rendered:
-        """Resolve the compose `files` of a tree. `directory` is where they lie in the tree, `name` what the
-        repository's directory is called. Raises UsageError with compose's own words."""
+    def render(
+        self, tree: Tree, files: Sequence[str], *, directory: str, name: str, by_env: bool = False
+    ) -> Rendered:
+        """Resolve the compose `files` of a tree. `directory` is where compose runs in the tree, `name` what
+        the repository's directory is called; `by_env`: the `.env` in `directory` named the files, so that it
+        counts, too. Raises UsageError with compose's own words."""
         ...
 
 

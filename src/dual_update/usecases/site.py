@@ -1,10 +1,9 @@
 """One cluster on its host: everything a transaction needs, bound once by the composition root."""
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from dual_update.core.config import Config
-from dual_update.core.model import Rendered
 from dual_update.core.strategies import Strategy
 from dual_update.usecases.detect import Project, SentToBuild
 from dual_update.usecases.ports import (
@@ -92,4 +91,4 @@ class Site:
     watchtower: Watchtower | None = None
     shell: Shell | None = None
     strategy: Callable[[], Strategy | None] = lambda: None
-    words: Callable[[Rendered], Mapping[str, str]] = lambda _: {}
+    words: Mapping[str, str] = field(default_factory=dict)

@@ -216,8 +216,8 @@ def _detect(
 
 def _on_host(site: Site, detected: Detected) -> Detected:
     """The models as containers of this host are made from them."""
-    before = on_host(detected.before, site.words(detected.before))
-    return replace(detected, before=before, after=on_host(detected.after, site.words(detected.after)))
+    before, after = (on_host(one, site.words) for one in (detected.before, detected.after))
+    return replace(detected, before=before, after=after)
 
 
 def compared(site: Site, base: str, head: str) -> Detected:
