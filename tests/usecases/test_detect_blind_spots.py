@@ -87,10 +87,11 @@ def test_a_seccomp_profile_is_read_when_a_container_is_made(repo: Checkout) -> N
     assert action(decision) == "recreate"
 
 
-def test_a_volume_that_is_a_bind_in_disguise(repo: Checkout) -> None:
+@pytest.mark.parametrize("options", ["ro,bind", "rbind"])
+def test_a_volume_that_is_a_bind_in_disguise(repo: Checkout, options: str) -> None:
     text = (
         "services: {web: {image: w, volumes: ['conf:/etc/web']}}\n"
-        "volumes: {conf: {driver_opts: {type: none, o: 'ro,bind', device: '${PWD}/conf'}}}\n"
+        f"volumes: {{conf: {{driver_opts: {{type: none, o: '{options}', device: '${{PWD}}/conf'}}}}}}\n"
     )
     decision = decide(repo, {"compose.yml": text, "conf/a": "1"}, {"conf/a": "2"})
     assert action(decision) == "recreate"

@@ -190,7 +190,8 @@ def _bound(rendered: Rendered, volume: Mapping[str, Any]) -> str:
     if volume.get("type") == "bind":
         return source
     options = (rendered.volumes.get(source) or {}).get("driver_opts") or {}
-    is_bind = volume.get("type") == "volume" and "bind" in str(options.get("o", "")).split(",")
+    words = str(options.get("o", "")).split(",")
+    is_bind = volume.get("type") == "volume" and not {"bind", "rbind"}.isdisjoint(words)
     return str(options.get("device", "")) if is_bind else ""
 
 
