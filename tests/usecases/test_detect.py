@@ -130,11 +130,15 @@ def test_a_demanded_variable_that_nobody_sets_is_refused(repo: Checkout, files: 
     assert "name .env in .gitignore" in refused.value.hint
 
 
-def test_an_optional_env_file_named_by_a_variable_is_read_too(repo: Checkout) -> None:
-    compose = "services: {web: {image: 'web:1', env_file: [{path: '${E}.env', required: false}]}}\n"
-    before = {"compose.yml": compose, ".env": "E=prod\n", "prod.env": "A=1\n", "test.env": "A=1\n"}
-    assert decide(repo, before, {"test.env": "A=2\n"}).update_type == "none"
-    decision = decide(repo, {}, {"prod.env": "A=2\n"})
+@pytest.mark.parametrize("path", ["${E}.env", "${NONE:-${E:-x}}.env", "$DIR", "conf/${E}.env", "$NONE$DIR"])
+def test_an_optional_env_file_named_by_a_variable_is_read_too(repo: Checkout, path: str) -> None:
+    compose = f"services: {{web: {{image: 'web:1', env_file: [{{path: '{path}', required: false}}]}}}}\n"
+    dot_env = "E=prod\nDIR=conf/prod.env\n"
+    folder = "conf/" if "DIR" in path or "conf" in path else ""
+    file, other = f"{folder}prod.env", f"{folder}test.env"
+    before = {"compose.yml": compose, ".env": dot_env, file: "A=1\n", other: "A=1\n"}
+    assert decide(repo, before, {other: "A=2\n"}).update_type == "none"
+    decision = decide(repo, {}, {file: "A=2\n"})
     assert {f.change.path for f in decision.findings} == {"environment.A"}
 
 
@@ -222,6 +226,8 @@ def test_top_level_models_are_seen_although_composes_json_hides_them(repo: Check
     decision = decide(repo, {"compose.yml": text % "one"}, {"compose.yml": text % "two"})
     assert rules(decision) == {"model.definition"}
     assert actions(decision) == {"web": "recreate"}
+    said = text.replace("'ai/%s'", "'ai/two', x-note: 1")
+    assert decide(repo, {}, {"compose.yml": said}).update_type == "none"
 
 
 @pytest.mark.parametrize("kind", ["configs", "secrets"])

@@ -103,6 +103,8 @@ _PATH_BY_PWD = re.compile(
 )
 _SWITCHES_PROFILES = re.compile(r"^\s*(?:export\s+)?COMPOSE_PROFILES\s*[=:]\s*[\"']?([^\"'#\r\n]*)", re.M)
 _USED = re.compile(r"\$(?:\{(\w+)(?::?-([^}]*))?\}|(\w+))")
+_MOST_VARIABLES = 4
+_VARIABLE = re.compile(r"\$\{(?:[^{}]|\{(?:[^{}]|\{[^{}]*\})*\})*\}|\$\w+")
 _REFERENCE = re.compile(rb"\$\{?([A-Za-z_][A-Za-z0-9_]*)")
 _TOKEN = re.compile(rb"[A-Za-z0-9_.@/-]+")
 _DEFAULTED = re.compile(rb"(?<!\$)\$\{[A-Za-z_][A-Za-z0-9_]*:?[-+]")
@@ -269,11 +271,17 @@ class _Rendering:
         return found
 
     def _named_like(self, path: str) -> Sequence[str]:
-        """The path itself, or, where it holds variables, every path of the tree that it can come to."""
+        """The path itself, or, where it holds variables, every path of the tree that it can come to: what
+        a variable holds is said somewhere in the files."""
         if "$" not in path:
             return [path]
-        pattern = re.compile("[^/]*".join(map(re.escape, re.split(r"\$\{[^}]*\}|\$\w+", path))))
-        return [one for one in self._tree.list() if pattern.fullmatch(one)]
+        parts = _VARIABLE.split(path)
+        if len(parts) > _MOST_VARIABLES + 1:  # a regular expression could try for ages
+            raise self._refused(f"an optional env file is named by more than {_MOST_VARIABLES} variables.")
+        said = b"\n".join(self._written.values()).decode("utf-8", "surrogateescape")
+        pattern = re.compile("(.*)".join(map(re.escape, parts)))
+        found = ((one, pattern.fullmatch(one)) for one in self._tree.list())
+        return [one for one, match in found if match and all(value in said for value in match.groups())]
 
     def _compose(self, command: Sequence[str]) -> Result:
         if not sandbox.is_available():
@@ -419,7 +427,10 @@ class _Rendering:
             raise self._refusal(result)
         block = re.search(r"^models:\n(?:[ \n].*\n?)*", result.out, re.M)
         models = YAML(typ="safe", pure=True).load(block[0])["models"] if block else {}
-        return {str(key): value or {} for key, value in (models or {}).items()}
+        return {
+            str(name): {key: one for key, one in (model or {}).items() if not key.startswith("x-")}
+            for name, model in (models or {}).items()
+        }
 
     def _is_yaml(self, path: str) -> bool:
         return path.endswith((".yml", ".yaml", ".json")) and (self._root / path).is_file()
