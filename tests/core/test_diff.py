@@ -25,6 +25,15 @@ def test_environment_is_named_and_never_quoted() -> None:
     ]
 
 
+def test_a_line_without_an_equals_sign_is_told_up_to_its_name() -> None:
+    before = {"environment": {"PASSWORD: hunter2": None}, "labels": {"some words of mine": ""}}
+    after = {"environment": {"PASSWORD: hunter3": None}, "labels": {"com.example/x": ""}}
+    assert [path for path, *_ in changes(before, after)] == [
+        'environment["PASSWORD***"]', 'environment["PASSWORD***"]',
+        'labels["com.example/x"]', 'labels["some***"]',
+    ]  # fmt: skip
+
+
 def test_harmless_fields_are_shown() -> None:
     assert changes({"image": "a", "restart": "no"}, {"image": "b", "restart": "always"}) == [
         ("image", "change", "a", "b"),

@@ -10,6 +10,7 @@ from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 from dual_update.core.model import Rendered, followers
+from dual_update.core.secrecy import MASK
 
 Scope = Literal[
     "service", "network", "volume", "config", "secret", "file", "code", "submodule", "project", "model"
@@ -24,6 +25,7 @@ SHOWN = re.compile(
 )
 """Fields whose values are harmless and may be shown. Everything else is named, not quoted."""
 
+_NAME_END = re.compile(r"[\s:=]")
 _PLAIN_KEY = re.compile(r"^[A-Za-z0-9_-]+$")
 
 
@@ -173,7 +175,9 @@ def fields(before: Any, after: Any, path: str = "") -> Iterator[tuple[str, Op, A
 
 
 def _join(path: str, key: str) -> str:
-    step = key if _PLAIN_KEY.match(key) else f'["{key}"]'
+    """A list's line without `=` is a key as a whole (`- PASSWORD: x` in quotes): only its name is told."""
+    name = _NAME_END.split(key, maxsplit=1)[0]
+    step = key if _PLAIN_KEY.match(key) else f'["{key if name == key else name + MASK}"]'
     if not path:
         return step
     return f"{path}{step}" if step.startswith("[") else f"{path}.{step}"
