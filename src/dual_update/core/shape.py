@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from dual_update.core.cluster import Container, Details
-from dual_update.core.model import Rendered, image_of
+from dual_update.core.model import Rendered, image_of, replicas
 from dual_update.core.placement import at
 
 
@@ -204,7 +204,9 @@ def _links(rendered: Rendered, service: str) -> list[Link]:
     found = []
     for needed, how in sorted((rendered.services[service].get("depends_on") or {}).items()):
         model = rendered.services.get(needed)
-        if model is None or not rendered.is_active(needed) or not mine & set(model.get("networks") or ()):
+        if model is None or not rendered.is_active(needed) or not replicas(model):
+            continue
+        if not mine & set(model.get("networks") or ()):
             continue
         if (how or {}).get("condition") == "service_completed_successfully":
             continue

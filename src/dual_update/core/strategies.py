@@ -262,13 +262,18 @@ def jobs(rendered: Rendered) -> frozenset[str]:
     Either the file says so (a restart policy of `no` or `on-failure`, written out) or another service
     waits for its end. A service without any policy that ends is not a job: it came to a stop.
     """
-    awaited = {
+    its_end = awaited(rendered)
+    return frozenset(name for name, one in rendered.services.items() if name in its_end or _says_it_ends(one))
+
+
+def awaited(rendered: Rendered) -> frozenset[str]:
+    """Services whose end others wait for (`service_completed_successfully`): running is not enough."""
+    return frozenset(
         needed
         for service in rendered.services.values()
         for needed, how in (service.get("depends_on") or {}).items()
         if (how or {}).get("condition") == "service_completed_successfully"
-    }
-    return frozenset(name for name, one in rendered.services.items() if name in awaited or _says_it_ends(one))
+    )
 
 
 def _says_it_ends(service: Mapping[str, Any]) -> bool:

@@ -10,7 +10,7 @@ from dual_update.core.plan import TOUCHING, Plan, Step, listed
 from dual_update.core.rolling import Rolling, is_rolled_in_batches, rolling_of
 from dual_update.core.shape import shape_of
 from dual_update.core.snapshot import Snapshot, keep_reference
-from dual_update.core.strategies import jobs
+from dual_update.core.strategies import awaited, jobs
 from dual_update.usecases.audit import Expectation, audit, compare, verified
 from dual_update.usecases.backup import write_backup
 from dual_update.usecases.commands import can_run, run_command
@@ -272,7 +272,7 @@ class Hands:
         after = self.seen.situation.after
         counts = {s: replicas(after.services[s]) for s in services}
         checks = self.site.config.health.checks if is_whole else ()
-        return Wanted(after.name, counts, jobs(after), checks)
+        return Wanted(after.name, counts, jobs(after), checks, awaited=awaited(after))
 
     def _audit(self, _: Step) -> None:
         expected = self.expectation()

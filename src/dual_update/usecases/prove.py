@@ -4,19 +4,23 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from dual_update.core.cluster import Container, Observed, Reading
-from dual_update.core.config import Check, HttpCheck
+from dual_update.core.config import Check, Health, HttpCheck
 from dual_update.core.shape import Link
 from dual_update.usecases.reach import reach
 from dual_update.usecases.site import Site
 
 POLL_SECONDS = 0.5
+JOB_SECONDS = 1800.0
+"""How long a job that others wait for may take where the config gives it no deadline of its own."""
+
 CRASHES = 2
 """Restarts since the first look after which a container is said to be crashing."""
 
 
 @dataclass(frozen=True)
 class Wanted:
-    """What has to be well. `containers` says how many of each service; `jobs` may have ended with 0.
+    """What has to be well. `containers` says how many of each service; `jobs` may have ended with 0, and
+    `awaited` must have.
 
     `links` are the services that a service must reach; `ignored` are ids of containers not looked at.
     """
@@ -27,6 +31,11 @@ class Wanted:
     checks: tuple[Check, ...] = ()
     links: Mapping[str, Sequence[Link]] = field(default_factory=dict)
     ignored: frozenset[str] = frozenset()
+    awaited: frozenset[str] = frozenset()
+
+    def has_ended(self, observed: Observed, service: str) -> bool:
+        """Is it a job that is done: nobody answers under its name any more."""
+        return service in self.jobs and not any(one.is_running for one in observed.of(service))
 
 
 @dataclass(frozen=True)
@@ -76,7 +85,7 @@ def prove(site: Site, wanted: Wanted, settle_seconds: float | None = None) -> Pr
     """
     health = site.config.health
     settle = health.settle_seconds if settle_seconds is None else settle_seconds
-    latest = max((health.deadline_of(one) for one in wanted.containers), default=0.0) + settle
+    latest = max((_deadline(health, wanted, one) for one in wanted.containers), default=0.0) + settle
     began = site.clock.monotonic()
     watch = _Watch()
     while True:
@@ -84,7 +93,14 @@ def prove(site: Site, wanted: Wanted, settle_seconds: float | None = None) -> Pr
         readings = _look(site, observed, wanted, watch.restarts)
         if not watch.has_reached and all(one.is_good for one in readings):
             reached = [
-                r for service, links in wanted.links.items() for r in reach(site, observed, service, links)
+                reading
+                for service, links in wanted.links.items()
+                for reading in reach(
+                    site,
+                    observed,
+                    service,
+                    [one for one in links if not wanted.has_ended(observed, one.service)],
+                )
             ]
             watch.has_reached = all(one.is_good for one in reached)
             readings = (*readings, *reached)
@@ -103,10 +119,17 @@ def prove(site: Site, wanted: Wanted, settle_seconds: float | None = None) -> Pr
                 return Proof(True, readings, elapsed, watch.well)
         else:
             watch.good_since = None
-            late = any(elapsed >= health.deadline_of(one.service) for one in bad)
+            late = any(elapsed >= _deadline(health, wanted, one.service) for one in bad)
             if late or any(one.is_final for one in bad):
                 return Proof(False, readings, elapsed)
         site.clock.sleep(POLL_SECONDS)
+
+
+def _deadline(health: Health, wanted: Wanted, service: str) -> float:
+    """A job that others wait for is not late before compose would give it up as well."""
+    if service in wanted.awaited:
+        return health.services.get(service, max(JOB_SECONDS, health.deadline_seconds))
+    return health.deadline_of(service)
 
 
 def look(site: Site, wanted: Wanted, restarts: dict[str, int] | None = None) -> tuple[Reading, ...]:
@@ -128,14 +151,15 @@ def _look(site: Site, observed: Observed, wanted: Wanted, restarts: dict[str, in
 def _service(
     observed: Observed, service: str, count: int, restarts: dict[str, int], wanted: Wanted
 ) -> Sequence[Reading]:
-    is_job = service in wanted.jobs
+    is_job, has_to_end = service in wanted.jobs, service in wanted.awaited
     containers = [
         one
         for one in observed.of(service)
         if one.state not in {"created", "dead"} and one.id not in wanted.ignored
     ]
     readings = [
-        _container(one, restarts.setdefault(one.id, one.restart_count), is_job=is_job) for one in containers
+        _container(one, restarts.setdefault(one.id, one.restart_count), is_job=is_job, has_to_end=has_to_end)
+        for one in containers
     ]
     if len(containers) < count:
         seen = f"{len(containers)} of {count} containers are there"
@@ -143,7 +167,9 @@ def _service(
     return readings
 
 
-def _container(container: Container, restarts_before: int, *, is_job: bool) -> Reading:
+def _container(
+    container: Container, restarts_before: int, *, is_job: bool, has_to_end: bool = False
+) -> Reading:
     def reading(is_good: bool, detail: str, is_final: bool = False) -> Reading:
         return Reading(container.name, container.service, is_good, is_final, detail)
 
@@ -158,6 +184,8 @@ def _container(container: Container, restarts_before: int, *, is_job: bool) -> R
         )
     if container.state != "running":
         return reading(False, f"is {container.state}")
+    if has_to_end:  # however its health check goes: that is often another service's, by a shared image
+        return reading(False, "others wait for its end, and it still runs")
     if container.health == "unhealthy":
         return reading(False, "its health check fails", True)
     if container.health == "starting":
