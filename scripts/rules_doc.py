@@ -31,7 +31,7 @@ BETWEEN = """\
 A service that several rules reach gets the heaviest of their actions. A service that is tied to \
 another one's container (`network_mode`, `ipc` or `pid: service:X`, `volumes_from`, `links`, \
 `depends_on` with `restart: true`) is recreated when that container is replaced. A service that does \
-not run, for want of its profile, is left alone.
+not run, for want of its profile, is left alone; so is one that a person runs all the same.
 
 ## The catalogue
 

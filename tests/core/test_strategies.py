@@ -7,7 +7,14 @@ from dual_update.core.diff import compare
 from dual_update.core.durations import seconds
 from dual_update.core.model import Rendered
 from dual_update.core.rules import judge
-from dual_update.core.strategies import Situation, missing, start_order, starts_first, strategy_for
+from dual_update.core.strategies import (
+    Situation,
+    altered,
+    missing,
+    start_order,
+    starts_first,
+    strategy_for,
+)
 
 HEAD = "b" * 40
 BASE = "a" * 40
@@ -73,6 +80,27 @@ def test_scope_changed_names_what_it_replaces() -> None:
 def test_what_is_gone_is_removed_before_the_rest_starts() -> None:
     found = steps(rendered(web=WEB1, db=DB), rendered(web=WEB1), running("web", "db"))
     assert found.index("remove db") < found.index("revamp cluster")
+
+
+def test_what_a_person_runs_from_behind_a_profile_is_left_alone() -> None:
+    debug = {"image": "debug:1", "profiles": ["debug"]}
+    same = rendered(web=WEB1, debug=debug)
+    nothing = steps(same, same, running("web", "debug"))
+    assert not [one for one in nothing if one.split()[0] in plans.TOUCHING]
+    assert "roll web" in steps(same, rendered(web=WEB2, debug=debug), running("web", "debug"))
+    assert "remove debug" in steps(rendered(web=WEB1, debug=DB), same, running("web", "debug"))
+
+
+def test_what_someone_paused_or_multiplied_is_told() -> None:
+    same = rendered(web=WEB1, db=DB)
+
+    def told(observed: Observed) -> list[str]:
+        situation = Situation(decision(same, same), same, same, observed, HEAD)
+        return list(altered(situation).values())
+
+    assert told(running("web", "db")) == []
+    assert told(running("web", "db", state="paused"))[0] == "db: someone paused shop-db-1."
+    assert told(running("web", "db", "db")) == ["db: 2 containers are there, and 1 deployed."]
 
 
 def test_start_order_alone_tears_nothing_down() -> None:

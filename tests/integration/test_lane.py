@@ -234,13 +234,16 @@ def test_start_first_with_a_broken_image_never_stops_the_old(
 
 def test_replicas_go_one_after_another(world: World, images: Images) -> None:
     three = "    deploy: {replicas: 3, update_config: {parallelism: 2, delay: 500ms}}\n"
-    cluster = deployed(world, images, two(images, extra=three), config())
-    new = images.push("web:2", "two")
-    cluster.commit({"compose.yml": two(images, "web:2", three)})
+    debug = f"  debug: {{image: '{images.ref('db:1')}', profiles: [debug]}}\n"
+    cluster = deployed(world, images, two(images, extra=three, db_extra=debug), config())
+    cluster.compose("up", "--detach", "debug")  # by hand: nobody's business
+    others, new = seen(cluster, "web"), images.push("web:2", "two")
+    cluster.commit({"compose.yml": two(images, "web:2", three, debug)})
     with running_counts(cluster, "web") as counts:
         assert apply(cluster)["outcome"] == "succeeded"
     assert min(counts) >= 1
     assert max(counts) == 3
+    assert seen(cluster, "web") == others
     assert {c.image_id for c in cluster.containers() if c.service == "web"} == {new.id}
     assert compose_would_touch(cluster) == set()
 

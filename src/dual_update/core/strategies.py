@@ -96,7 +96,7 @@ class Revamp:
         active = start_order(after)
         replaced = [s for s in active if decision.services[s].action in REPLACED]
         created = [s for s in active if decision.services[s].action == "create"]
-        removed = [s for s in situation.observed.services if s not in active]
+        removed = unwanted(situation)
         scaled = [s for s in active if decision.services[s].action == "scale"]
         is_whole = situation.scope == "cluster" and bool(replaced or created or removed)
         if situation.is_first or situation.old_project is not None:
@@ -241,6 +241,42 @@ def _gone(situation: Situation, service: str) -> str:
     return "behind a profile now" if service in situation.after.services else "no longer in the compose files"
 
 
+def unwanted(situation: Situation) -> list[str]:
+    """Services whose containers have to go: no longer in the files, or behind a profile now."""
+    alone = left_alone(situation)
+    return [s for s in situation.observed.services if s not in situation.after.active and s not in alone]
+
+
+def left_alone(situation: Situation) -> frozenset[str]:
+    """Services that run though their profile was off before as well: a person started them, and compose
+    neither updates nor removes them."""
+    before, after = situation.before, situation.after
+    return frozenset(
+        name
+        for name in situation.observed.services
+        if name in after.services
+        and not after.is_active(name)
+        and not (name in before.services and before.is_active(name))
+    )
+
+
+def altered(situation: Situation) -> dict[str, str]:
+    """Services that someone paused, or gave more containers than either side wants: sentences."""
+    found = {}
+    for service in situation.after.active:
+        sides = [
+            one.services[service] for one in (situation.before, situation.after) if service in one.services
+        ]
+        containers = situation.observed.of(service)
+        paused = [one.name for one in containers if one.state == "paused"]
+        most = max(map(replicas, sides))
+        if paused:
+            found[service] = f"{service}: someone paused {listed(paused)}."
+        elif len(containers) > most:
+            found[service] = f"{service}: {len(containers)} containers are there, and {most} deployed."
+    return found
+
+
 def missing(situation: Situation) -> list[str]:
     """Services that should run and have too few running containers (jobs that ended well are not missing)."""
     found = []
@@ -342,7 +378,7 @@ def strategy_for(decision: Decision, situation: Situation) -> Strategy:
     """The built-in strategy for a Decision. A first deployment is a revamp of nothing."""
     if situation.is_first or situation.old_project is not None:
         return Revamp()
-    if any(s not in situation.after.active for s in situation.observed.services):
+    if unwanted(situation):
         return Revamp()
     if decision.update_type == "image_only":
         return WatchtowerLane()

@@ -27,7 +27,8 @@ class Expectation:
     image when it was pulled; `mounts`: service -> number -> path -> source, as they were before.
     `checks` have to pass; `commit` is where the checkout must stand. `as_before`: containers
     that were there before -> when they were started; they are not measured by a shape, whatever they looked
-    like, but one that was started again since must have the wanted files of the host.
+    like, but one that was started again since must have the wanted files of the host. `left_alone` are
+    services that a person runs beside the wanted ones.
     """
 
     project: str
@@ -44,6 +45,7 @@ class Expectation:
     checks: tuple[Check, ...] = ()
     commit: str = ""
     as_before: Mapping[str, str] = field(default_factory=dict)
+    left_alone: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True)
@@ -102,7 +104,7 @@ def compare(site: Site, expected: Expectation) -> Iterator[Complaint]:
                 for says in _looks(site, container, expected.shapes[service], expected.as_before):
                     yield Complaint(service, says)
     for service in observed.services:
-        if service not in expected.counts:
+        if service not in expected.counts and service not in expected.left_alone:
             yield Complaint(service, f"{service} still has containers, and nobody wants them.")
 
 

@@ -10,7 +10,7 @@ from dual_update.core.plan import TOUCHING, Plan, Step, listed
 from dual_update.core.rolling import Rolling, is_rolled_in_batches, rolling_of
 from dual_update.core.shape import shape_of
 from dual_update.core.snapshot import Snapshot, keep_reference
-from dual_update.core.strategies import awaited, jobs
+from dual_update.core.strategies import awaited, jobs, left_alone
 from dual_update.usecases.audit import Expectation, audit, compare, verified
 from dual_update.usecases.backup import write_backup
 from dual_update.usecases.commands import can_run, run_command
@@ -316,6 +316,7 @@ class Hands:
             },
             checks=self.site.config.health.checks,
             commit=situation.decision.head,
+            left_alone=left_alone(situation),
         )
 
     def _tidy(self, _: Step) -> None:

@@ -8,7 +8,7 @@ from dual_update.core.decision import Decision, ServiceDecision
 from dual_update.core.errors import DualUpdateError, UsageError
 from dual_update.core.model import Rendered
 from dual_update.core.placement import on_host
-from dual_update.core.strategies import Scope, Situation
+from dual_update.core.strategies import Scope, Situation, altered
 from dual_update.core.submodule import SubmoduleMove
 from dual_update.usecases.detect import Detected, DetectRequest, detect
 from dual_update.usecases.freshness import Freshness, freshness, why_rolled, with_moved
@@ -252,12 +252,13 @@ def _timings(site: Site) -> dict[str, float]:
 
 
 def _drift(site: Site, situation: Situation) -> dict[str, str]:
-    """Services whose containers were made from something else than the base commit says."""
+    """Services that someone altered, or whose containers were made from something else than the base
+    commit says."""
     try:
         expected = site.workshop.hashes(situation.before)
     except UsageError:
         expected = {}
-    found: dict[str, str] = {}
+    found = altered(situation)
     stood_in = _stand_ins(site)
     for service in situation.observed.services:
         if service not in situation.before.services:
