@@ -39,6 +39,7 @@ def test_what_the_file_says_is_read() -> None:
         {"network_mode": "service:vpn"},
         {"network_mode": "container:vpn-1"},
         {"networks": {"default": {"ipv4_address": "10.0.0.2"}}},
+        {"mac_address": "02:42:ac:11:00:02"},
         {"volumes": [{"type": "volume", "target": "/nameless"}]},
     ],
 )

@@ -61,7 +61,7 @@ def why_not_beside(service: str, rendered: Rendered, running: Sequence[Container
     if str(model.get("network_mode") or "").startswith(("service:", "container:")):
         return "It uses another container's network, where both would want the same ports."
     addresses = {"ipv4_address", "ipv6_address", "mac_address"}
-    if any(addresses & set(one or {}) for one in (model.get("networks") or {}).values()):
+    if any(addresses & set(one or {}) for one in (model, *(model.get("networks") or {}).values())):
         return "It has a fixed address, which two containers cannot share."
     return why_not_one_by_one(service, rendered, running)
 
