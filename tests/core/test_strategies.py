@@ -121,6 +121,15 @@ def test_what_should_run_and_does_not_is_healed() -> None:
     assert "heal db" in steps(same, same, running("web"))
     stopped = Observed("shop", running("web").containers + running("db", state="exited").containers)
     assert "heal db" in steps(same, same, stopped)
+    assert "heal db and web" in steps(same, same, running("db", "web", state="exited"))
+
+
+def test_what_a_replaced_service_needs_is_healed_before_it() -> None:
+    needs = {"depends_on": {"db": {}}}
+    found = steps(
+        rendered(web={**WEB1, **needs}, db=DB), rendered(web={**WEB2, **needs}, db=DB), running("web")
+    )
+    assert found[-7:-3] == ["heal db", "prove db", "roll web", "prove web"]
 
 
 def test_a_job_that_ended_well_is_not_missing() -> None:

@@ -71,14 +71,18 @@ class WatchtowerLane:
         touched = [s for s in order if decision.services[s].action in REPLACED]
         steps = [*prepare(situation, touched), *_checkout(situation)]
         said: list[str] = []
-        for service in touched:
-            steps.append(_replacing(situation, service))
+        absent = missing(situation)
+        for service in order:
+            if service in touched:
+                steps.append(_replacing(situation, service))
+                said += notes(service, situation.after, situation.observed.of(service))
+            elif service in absent:  # in its turn: who depends on it could not be proven without it
+                steps += _heal([service])
+            else:
+                continue
             steps.append(
                 Step("prove", service, "the next service waits until this one is well", "", (service,))
             )
-            said += notes(service, situation.after, situation.observed.of(service))
-        heal = [s for s in missing(situation) if s not in touched]
-        steps += _heal(heal)
         return Plan(self.name, (*steps, *closing(situation)), outages(situation, touched), tuple(said))
 
 
@@ -214,7 +218,11 @@ def _checkout(situation: Situation) -> list[Step]:
 
 
 def _heal(services: Sequence[str]) -> list[Step]:
-    return [Step("heal", s, "it should run and does not", "", (s,)) for s in services]
+    """One step: compose has those wait that depend on others of them."""
+    if not services:
+        return []
+    cause = "they should run and do not" if len(services) > 1 else "it should run and does not"
+    return [Step("heal", listed(services), cause, "", tuple(services))]
 
 
 def closing(situation: Situation) -> list[Step]:
