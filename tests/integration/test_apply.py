@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from tests.integration.world import Cluster, Images, World
+from tests.integration.world import Cluster, Images, World, eventually
 
 FAST = "health: {settle_seconds: 1, deadline_seconds: 15}\n"
 
@@ -165,8 +165,13 @@ def test_running_project_is_adopted_without_a_restart(world: World, images: Imag
     cluster = world.repo({"compose.yml": text, ".github/dual-update.yml": FAST})
     cluster.up()
     before = cluster.running_hash()
-    assert apply(cluster)["outcome"] == "unchanged"
+    report = apply(cluster)
+    assert (report["outcome"], report["services"]["web"]["verified"]) == ("unchanged", True)
     assert cluster.running_hash() == before
+    run_in(cluster, "web", "mkdir -p /app/answers && printf '500\nsick\n' > /app/answers/_health")
+    eventually(lambda: cluster.container("web").health == "unhealthy")
+    report = apply(cluster)
+    assert (report["outcome"], report["services"]["web"]["verified"]) == ("unchanged", False)
     images.push("web:2", "two")
     cluster.commit({"compose.yml": text.replace("web:1", "web:2")}, "two")
     assert apply(cluster)["update_type"] == "image_only"

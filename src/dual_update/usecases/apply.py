@@ -8,7 +8,7 @@ from typing import Any
 from dual_update.core import plan as plans
 from dual_update.core.errors import DualUpdateError, NotNow, Refused
 from dual_update.core.hooks import begun, commands_of, with_hooks
-from dual_update.core.model import image_of
+from dual_update.core.model import image_of, replicas
 from dual_update.core.origin import origin
 from dual_update.core.plan import PREPARING, Plan, Step
 from dual_update.core.run import Outcome, RunReport, ServiceResult, run_id
@@ -18,6 +18,7 @@ from dual_update.usecases.evidence import evidence
 from dual_update.usecases.execute import Hands
 from dual_update.usecases.journaled import Run
 from dual_update.usecases.preflight import check_after_pull, check_before_pull, refuse_dirty
+from dual_update.usecases.prove import Wanted, look
 from dual_update.usecases.provenance import check_revisions
 from dual_update.usecases.quarantine import content, held, refused_before, with_images
 from dual_update.usecases.recover import lock_key, recover
@@ -226,6 +227,7 @@ def _refuse(site: Site, proposal: Proposal, request: ApplyRequest) -> None:
 def _unchanged(site: Site, proposal: Proposal) -> RunReport:
     """Nothing to do. Written down when that is news: a cluster taken over, a commit that changes nothing."""
     situation = proposal.seen.situation
+    well = _well(site, situation)
     report = RunReport(
         run=run_id(site.clock.now(), site.salt()),
         cluster=site.cluster,
@@ -238,7 +240,7 @@ def _unchanged(site: Site, proposal: Proposal) -> RunReport:
         started_at=site.clock.now(),
         duration_seconds=0.0,
         services={
-            name: ServiceResult("none", image, image, is_verified=True)
+            name: ServiceResult("none", image, image, is_verified=name in well)
             for name in situation.observed.services
             for image in [situation.observed.of(name)[0].image_id]
         },
@@ -248,6 +250,14 @@ def _unchanged(site: Site, proposal: Proposal) -> RunReport:
         site.store.begin({**report.to_json(), **place(site, proposal), "snapshot": None})
         site.store.finish(report.run, report.outcome, report.to_json())
     return report
+
+
+def _well(site: Site, situation: Situation) -> frozenset[str]:
+    """Services that are well at one look."""
+    after = situation.after
+    counts = {name: replicas(after.services[name]) for name in after.active}
+    readings = look(site, Wanted(after.name, counts, jobs(after), site.config.health.checks))
+    return frozenset(counts) - {one.service for one in readings if not one.is_good}
 
 
 def place(site: Site, proposal: Proposal) -> dict[str, Any]:
