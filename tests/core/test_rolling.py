@@ -90,5 +90,6 @@ def test_what_returns_at_once(back: dict | None, more: dict, count: int) -> None
 def test_the_plan_says_what_is_taken_otherwise() -> None:
     said = notes("web", rendered({"failure_action": "pause"}), RUNNING)
     assert said == ["web: failure_action pause is taken as rollback; nothing is left between old and new."]
+    assert "max_failure_ratio" in notes("web", rendered({"max_failure_ratio": 0.5}), RUNNING)[0]
     asked = rendered({"order": "start-first"}, container_name="web")
     assert "stopped first. It has a fixed name" in notes("web", asked, RUNNING)[0]

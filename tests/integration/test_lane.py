@@ -126,9 +126,10 @@ def test_what_a_poke_would_lose_is_rolled(
 def test_broken_content_under_the_same_tag_is_taken_back(
     world: World, images: Images, watchtower: WatchtowerStandIn
 ) -> None:
-    cluster = deployed(world, images, two(images), config(watchtower.url))
+    monitored = two(images, extra="    deploy: {update_config: {monitor: 6s}}\n")
+    cluster = deployed(world, images, monitored, config(watchtower.url))
     old, others = cluster.container("web").image_id, seen(cluster, "web")
-    images.push("web:1", "bad", flavour="crash")
+    images.push("web:1", "bad", flavour="crash_after", seconds=3)
     report = apply(cluster, code=1)
     assert report["outcome"] == "rolled_back"
     assert report["services"]["web"]["verified"] is False

@@ -3,7 +3,8 @@
 `deploy.update_config` and `rollback_config` are swarm's words; compose itself passes over them. Read here:
 `order`, `parallelism` (0: all at once), `delay`, `monitor` and `failure_action`. The specification's default
 for a failure is `pause`, which leaves a service between old and new. Here a failure always ends in the way
-back, at once (`rollback`, our default, and `pause`) or after the others had their turn (`continue`).
+back, at once (`rollback`, our default, and `pause`) or after the others had their turn (`continue`);
+`max_failure_ratio` tolerates nothing.
 
 `rollback_config` of the version that returns is how its replicas come back. Without one they come back all at
 once, as fast as they can; and so they do where going by it would take too long or does not work out.
@@ -120,6 +121,8 @@ def notes(service: str, rendered: Rendered, running: Sequence[Container]) -> lis
         found.append(f"{service}: rollback_config asks for nothing that can be had; it returns at once.")
     if rolling.is_start_first and (why := why_not_beside(service, rendered, running)):
         found.append(f"{service} asks for start-first and is stopped first. {why}")
+    if ((model.get("deploy") or {}).get("update_config") or {}).get("max_failure_ratio"):
+        found.append(f"{service}: max_failure_ratio is taken as 0; every replica has to be well.")
     if rolling.on_failure == "pause":
         found.append(
             f"{service}: failure_action pause is taken as rollback; nothing is left between old and new."

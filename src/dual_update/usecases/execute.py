@@ -1,6 +1,6 @@
 """The hands: one act per kind of step, without an opinion. What to do was decided in the plan."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from dual_update.core.cluster import Container
@@ -45,6 +45,7 @@ class Hands:
     compose: ComposeProject = field(init=False)
 
     _stopped_at: dict[str, float] = field(default_factory=dict)
+    _watched: set[str] = field(default_factory=set)
 
     def __post_init__(self) -> None:
         after = self.seen.situation.after
@@ -184,6 +185,7 @@ class Hands:
         Compose makes the new ones (`--no-recreate`, a higher scale), so labels, names and numbers are its
         own; draining the old ones is their stop grace period.
         """
+        self._watched.add(service)
         model = self.seen.situation.after.services[service]
         rolling, count = rolling_of(model), replicas(model)
         size = rolling.parallelism or max(len(old), 1)
@@ -276,11 +278,17 @@ class Hands:
 
     def _audit(self, _: Step) -> None:
         expected = self.expectation()
-        complaints = audit(self.site, expected)
+        complaints = audit(self.site, expected, self._soak_seconds(expected.shapes))
         self.verified = verified(complaints, [*self.seen.situation.decision.services])
         if complaints:
             says = " ".join(dict.fromkeys(str(one) for one in complaints))
             raise StepFailed(f"The engine shows something else than was wanted: {says}")
+
+    def _soak_seconds(self, touched: Iterable[str]) -> float:
+        """The settle time, or the longest `monitor` of a service that was replaced and not watched yet."""
+        models = self.seen.situation.after.services
+        monitors = (rolling_of(models[s]).monitor_seconds for s in touched if s not in self._watched)
+        return max(self.site.config.health.settle_seconds, *monitors, 0.0)
 
     def expectation(self) -> Expectation:
         """What the engine has to show when this plan is done."""
