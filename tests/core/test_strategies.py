@@ -121,7 +121,16 @@ def test_what_should_run_and_does_not_is_healed() -> None:
     assert "heal db" in steps(same, same, running("web"))
     stopped = Observed("shop", running("web").containers + running("db", state="exited").containers)
     assert "heal db" in steps(same, same, stopped)
-    assert "heal db and web" in steps(same, same, running("db", "web", state="exited"))
+    both = steps(same, same, running("db", "web", state="exited"))
+    assert "heal db and web" in both
+    assert not [one for one in both if one.startswith("pull")]  # all is here, whatever the registry says
+    assert "pull db" in steps(same, same, running("web"))
+
+
+def test_who_lives_in_namespaces_of_a_healed_service_gets_into_the_new_ones() -> None:
+    same = rendered(vpn={"image": "vpn:1"}, web={**WEB1, "network_mode": "service:vpn"}, db=DB)
+    assert steps(same, same, running("web", "db"))[-5:-3] == ["heal vpn", "recreate web"]
+    assert steps(same, same, running("vpn", "db"))[-4] == "heal web"
 
 
 def test_what_a_replaced_service_needs_is_healed_before_it() -> None:

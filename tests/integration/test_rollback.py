@@ -191,6 +191,17 @@ def test_networks_and_replicas_and_a_new_name_come_back(one: Cluster, world: Wor
     assert found == []
 
 
+def test_who_shares_the_network_of_a_service_returns_with_it(one: Cluster, images: Images) -> None:
+    side = f"  side: {{image: '{one.first.ref}', network_mode: 'service:web', environment: {{PORTS: 81}}}}\n"  # type: ignore[attr-defined]
+    one.commit({"compose.yml": text(one.first.ref, side)})  # type: ignore[attr-defined]
+    apply(one)
+    bad = push(images, "web:bad", "bad", flavour="crash")
+    one.commit({"compose.yml": text(bad.ref, side)})
+    assert apply(one, code=1)["outcome"] == "rolled_back"
+    assert inside(one, "wget -q -O - http://127.0.0.1:81/") == "one"
+    clean(one)
+
+
 def test_the_hosts_own_files_are_restored_to_the_byte(one: Cluster, images: Images) -> None:
     """An ignored .env that was edited between two runs: the way back brings the one that the old ran with,
     and the edited one lies in the backup."""

@@ -17,7 +17,7 @@ from dual_update.adapters.compose import binary
 from dual_update.adapters.git import ENVIRONMENT as GIT_ENVIRONMENT
 from dual_update.adapters.process import Result, run, scrubbed
 from dual_update.core.errors import StepFailed, Timeout
-from dual_update.core.model import SOURCE_ROOT, Rendered, contexts, dockerfile
+from dual_update.core.model import SOURCE_ROOT, Rendered, contexts, dockerfile, has_hash_of_its_own
 from dual_update.core.origin import is_built_elsewhere, is_built_here, is_pulled
 from dual_update.core.placement import at, placed
 from dual_update.usecases.ports import Tree
@@ -57,8 +57,6 @@ MAY_BE_LATE = (
     "The image of {} is built elsewhere: try again when that build has pushed it. With `pull_policy: build`"
     " it is built on this host."
 )
-
-_LABEL_UNKNOWN = ("network_mode", "ipc", "pid")
 
 
 class ComposeCli:
@@ -235,7 +233,7 @@ class ComposeWorkshop:
         return {
             name: value
             for name, value in pairs
-            if name in rendered.services and _has_label_of_its_own(rendered.services[name])
+            if name in rendered.services and has_hash_of_its_own(rendered.services[name])
         }
 
     def _compose(self, model: Mapping[str, Any], *arguments: str) -> Result:
@@ -262,11 +260,6 @@ def environment(extra: Mapping[str, str] | None = None) -> dict[str, str]:
     """What compose needs to find the engine, registries and credentials; no COMPOSE_* of the host's."""
     names = (*_ENGINE_VARIABLES, *_PROXY_VARIABLES)
     return scrubbed({**{name: os.environ[name] for name in names if name in os.environ}, **(extra or {})})
-
-
-def _has_label_of_its_own(service: Mapping[str, Any]) -> bool:
-    joined = (str(service.get(key) or "") for key in _LABEL_UNKNOWN)
-    return not service.get("volumes_from") and not any(one.startswith("service:") for one in joined)
 
 
 def _with_bases(rendered: Rendered, services: Sequence[str]) -> frozenset[str]:

@@ -245,15 +245,7 @@ def with_dependents(services: dict[str, ServiceDecision], after: Rendered) -> di
     `depends_on.X.restart` ask for a restart, and the least action that restarts is `recreate`
     (measured with compose 2.40.3; compose specification, depends_on).
     """
-    dependents: dict[str, list[tuple[str, str]]] = defaultdict(list)
-    called = {
-        str(model["container_name"]): name
-        for name, model in after.services.items()
-        if model.get("container_name")
-    }
-    for name, model in after.services.items():
-        for target, why in (*_tied_to(model), *_tied_by_name(model, called)):
-            dependents[target].append((name, why))
+    dependents = _dependents(after)
     replaced = [name for name, one in services.items() if one.action in _REPLACES]
     while replaced:
         target = replaced.pop()
@@ -270,8 +262,41 @@ def with_dependents(services: dict[str, ServiceDecision], after: Rendered) -> di
     return services
 
 
+NAMESPACES = ("network_mode", "ipc", "pid")
+"""Fields by which a service lives in another's namespaces: they are new ones whenever that one is started."""
+
+
+def tied_to(services: Iterable[str], rendered: Rendered, by: Sequence[str] = ()) -> frozenset[str]:
+    """All who cannot outlive a container of these services, themselves left out; `by` these fields alone."""
+    dependents = _dependents(rendered)
+    found, waiting = set(services), list(services)
+    while waiting:
+        new = {
+            name
+            for name, why in dependents.get(waiting.pop(), ())
+            if rendered.is_active(name) and (not by or why in by)
+        } - found
+        found |= new
+        waiting += new
+    return frozenset(found).difference(services)
+
+
+def _dependents(rendered: Rendered) -> Mapping[str, Sequence[tuple[str, str]]]:
+    """Service -> who is tied to its very container, and by what."""
+    found: dict[str, list[tuple[str, str]]] = defaultdict(list)
+    called = {
+        str(model["container_name"]): name
+        for name, model in rendered.services.items()
+        if model.get("container_name")
+    }
+    for name, model in rendered.services.items():
+        for target, why in (*_tied_to(model), *_tied_by_name(model, called)):
+            found[target].append((name, why))
+    return found
+
+
 def _tied_to(model: Mapping[str, Any]) -> Iterable[tuple[str, str]]:
-    for kind in ("network_mode", "ipc", "pid"):
+    for kind in NAMESPACES:
         mode = str(model.get(kind) or "")
         if mode.startswith("service:"):
             yield mode.removeprefix("service:"), kind
@@ -287,7 +312,7 @@ def _tied_to(model: Mapping[str, Any]) -> Iterable[tuple[str, str]]:
 
 def _tied_by_name(model: Mapping[str, Any], called: Mapping[str, str]) -> Iterable[tuple[str, str]]:
     """The same by `container:NAME`, where the name is one that a service of this project fixes."""
-    uses = [(kind, str(model.get(kind) or "")) for kind in ("network_mode", "ipc", "pid")]
+    uses = [(kind, str(model.get(kind) or "")) for kind in NAMESPACES]
     uses += [("volumes_from", str(source)) for source in model.get("volumes_from") or ()]
     for kind, use in uses:
         name = use.removeprefix("container:").partition(":")[0]

@@ -139,6 +139,13 @@ def is_built(service: Mapping[str, Any]) -> bool:
     return bool(service.get("build"))
 
 
+def has_hash_of_its_own(service: Mapping[str, Any]) -> bool:
+    """Does compose label its containers by the model alone. It puts the id of another's container into the
+    hash of a service that joins that one's namespaces or volumes (measured with compose 2.40.3)."""
+    joined = (str(service.get(key) or "") for key in ("network_mode", "ipc", "pid"))
+    return not service.get("volumes_from") and not any(one.startswith("service:") for one in joined)
+
+
 def inside_repository(path: str) -> str | None:
     """The path below the repository's root that a model path names, or None when it lies elsewhere."""
     path = posixpath.normpath(path)  # compose leaves `${PWD}/../x` as it is

@@ -37,7 +37,8 @@ class Link:
 
 @dataclass(frozen=True)
 class Shape:
-    """One service as its containers must show it. `mounts`: path -> volume name or host path."""
+    """One service as its containers must show it. `mounts`: path -> volume name or host path; `joins`:
+    services in whose namespaces it lives."""
 
     reference: str
     environment: Mapping[str, str] = field(default_factory=dict, repr=False)
@@ -46,6 +47,7 @@ class Shape:
     ports: tuple[str, ...] = ()
     files: tuple[MountedFile, ...] = ()
     links: tuple[Link, ...] = ()
+    joins: tuple[str, ...] = ()
     has_own_name: bool = False
     has_own_network: bool = True
 
@@ -66,6 +68,7 @@ def shape_of(rendered: Rendered, service: str, checkout: str) -> Shape:
         ports=_ports(model) if has_network else (),
         files=(*_made_files(rendered, model, checkout), *_bound_files(model, checkout)),
         links=tuple(_links(rendered, service)) if has_network else (),
+        joins=_joins(model),
         has_own_name=bool(model.get("container_name")),
         has_own_network=has_network,
     )  # fmt: skip
@@ -196,6 +199,12 @@ def _bound_files(model: Mapping[str, Any], checkout: str) -> list[MountedFile]:
             what = f"file {source.removeprefix(root)}"
             found.append(MountedFile(str(one["target"]), what, host_path=source))
     return found
+
+
+def _joins(model: Mapping[str, Any]) -> tuple[str, ...]:
+    """Services whose namespaces it uses."""
+    used = {str(model.get(kind) or "") for kind in ("network_mode", "ipc", "pid")}
+    return tuple(sorted(one.removeprefix("service:") for one in used if one.startswith("service:")))
 
 
 def _links(rendered: Rendered, service: str) -> list[Link]:

@@ -1,11 +1,11 @@
 """From a Decision and what is observed to a Plan: pure. A user's own strategy enters by the same door."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal, Protocol
 
 from dual_update.core.cluster import Observed
-from dual_update.core.decision import Decision
+from dual_update.core.decision import NAMESPACES, Decision, tied_to
 from dual_update.core.durations import seconds
 from dual_update.core.model import Rendered, image_of, replicas
 from dual_update.core.origin import is_built_elsewhere, is_built_here, is_pulled
@@ -69,15 +69,16 @@ class WatchtowerLane:
         decision = situation.decision
         order = start_order(situation.after)
         touched = [s for s in order if decision.services[s].action in REPLACED]
-        steps = [*prepare(situation, touched), *_checkout(situation)]
-        said: list[str] = []
         absent = missing(situation)
+        fetched = [s for s in _without_container(situation, absent) if s not in touched]
+        steps = [*prepare(situation, [*touched, *fetched]), *_checkout(situation)]
+        said: list[str] = []
         for service in order:
             if service in touched:
                 steps.append(_replacing(situation, service))
                 said += notes(service, situation.after, situation.observed.of(service))
             elif service in absent:  # in its turn: who depends on it could not be proven without it
-                steps += _heal([service])
+                steps += _heal(situation, [service], touched)
             else:
                 continue
             steps.append(
@@ -105,7 +106,11 @@ class Revamp:
         is_whole = situation.scope == "cluster" and bool(replaced or created or removed)
         if situation.is_first or situation.old_project is not None:
             is_whole = True
-        images = active if is_whole else [*replaced, *created, *scaled]
+        others = {*replaced, *created, *scaled}
+        absent = [s for s in missing(situation) if s not in others]
+        images = (
+            active if is_whole else [*replaced, *created, *scaled, *_without_container(situation, absent)]
+        )
         steps = [*prepare(situation, images), *_checkout(situation)]
         if situation.old_project is not None:
             old = situation.old_project
@@ -153,7 +158,7 @@ class Revamp:
                         "scale", service, f"{count} containers are wanted", "the old number again", (service,)
                     )
                 )
-            steps += _heal([s for s in missing(situation) if s not in {*replaced, *created, *scaled}])
+            steps += _heal(situation, absent, others)
         return Plan(
             self.name,
             (*steps, *closing(situation)),
@@ -169,10 +174,11 @@ class Settle:
 
     def plan(self, situation: Situation) -> Plan:
         heal = missing(situation)
-        steps = [*_checkout(situation), *_heal(heal)]
+        steps = [*_checkout(situation), *_heal(situation, heal)]
         if not steps:
             return Plan(self.name)
-        return Plan(self.name, (*prepare(situation, heal), *steps, *closing(situation)))
+        fetched = _without_container(situation, heal)
+        return Plan(self.name, (*prepare(situation, fetched), *steps, *closing(situation)))
 
 
 def _replacing(situation: Situation, service: str) -> Step:
@@ -217,12 +223,23 @@ def _checkout(situation: Situation) -> list[Step]:
     return [Step("checkout", head[:12], "compose works from this commit's files", undo)]
 
 
-def _heal(services: Sequence[str]) -> list[Step]:
-    """One step: compose has those wait that depend on others of them."""
+def _without_container(situation: Situation, services: Sequence[str]) -> list[str]:
+    """Those of them whose images may not be here. What is only started again needs no registry."""
+    return [s for s in services if len(situation.observed.of(s)) < replicas(situation.after.services[s])]
+
+
+def _heal(situation: Situation, services: Sequence[str], others: Collection[str] = ()) -> list[Step]:
+    """One step: compose has those wait that depend on others of them. Who runs in namespaces of one that is
+    started gets into the new ones by a new container, unless it is among the `others` that get one anyway."""
     if not services:
         return []
     cause = "they should run and do not" if len(services) > 1 else "it should run and does not"
-    return [Step("heal", listed(services), cause, "", tuple(services))]
+    steps = [Step("heal", listed(services), cause, "", tuple(services))]
+    tied = sorted(tied_to(services, situation.after, NAMESPACES) - {*others, *missing(situation)})
+    if tied:
+        cause = f"namespaces of {listed(services)} are new ones"
+        steps.append(Step("recreate", listed(tied), cause, "", tuple(tied), is_forced=True))
+    return steps
 
 
 def closing(situation: Situation) -> list[Step]:

@@ -8,6 +8,7 @@ mounted configs, secrets and files as the containers see it; services that need 
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from datetime import datetime
 
 from dual_update.core.cluster import Container, Observed
 from dual_update.core.config import Check
@@ -103,6 +104,8 @@ def compare(site: Site, expected: Expectation) -> Iterator[Complaint]:
             for container in containers:
                 for says in _looks(site, container, expected.shapes[service], expected.as_before):
                     yield Complaint(service, says)
+                for says in _left_behind(observed, container, expected.shapes[service], expected.as_before):
+                    yield Complaint(service, says)
     for service in observed.services:
         if service not in expected.counts and service not in expected.left_alone:
             yield Complaint(service, f"{service} still has containers, and nobody wants them.")
@@ -172,6 +175,22 @@ def _looks(site: Site, container: Container, shape: Shape, as_before: Mapping[st
         yield from wrong_files(site, container, shape.files)
     elif was_restarted(container, as_before):
         yield from wrong_files(site, container, bound_files(shape))
+
+
+def _left_behind(
+    observed: Observed, container: Container, shape: Shape, as_before: Mapping[str, str]
+) -> Iterator[str]:
+    """Namespaces are made anew when the service that owns them is started: who joined before has the old."""
+    for service in shape.joins:
+        for owner in observed.of(service):
+            is_as_before = as_before.get(owner.id) == owner.started_at
+            if container.is_running and not is_as_before and began(container) < began(owner):
+                yield f"{container.name} lives in namespaces that {owner.name} had before its last start."
+
+
+def began(container: Container) -> datetime:
+    """When it was started. The engine gives nine digits, and leaves out zeros at their end."""
+    return datetime.fromisoformat(container.started_at)
 
 
 def was_restarted(container: Container, since: Mapping[str, str]) -> bool:

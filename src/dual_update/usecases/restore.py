@@ -11,9 +11,10 @@ from functools import partial
 from typing import Any
 
 from dual_update.core.cluster import Container, Observed
+from dual_update.core.decision import tied_to
 from dual_update.core.errors import StepFailed, WorldError
 from dual_update.core.hooks import Begun
-from dual_update.core.model import Rendered
+from dual_update.core.model import Rendered, has_hash_of_its_own
 from dual_update.core.plan import Op, Step
 from dual_update.core.shape import Shape, bound_files, shape_of
 from dual_update.core.snapshot import Snapshot, can_be_retagged, keep_reference
@@ -126,8 +127,9 @@ def _return(site: Site, run: Run, way: Return, *, in_batches: bool) -> None:
     for container in _stale(site, snapshot):
         site.engine.stop(container.id)  # its next start mounts the files that are back
     observed = site.engine.observe(snapshot.project)
-    anew, started = _needs(snapshot, observed)
-    if in_batches and (old := _model(site, snapshot)) is not None:
+    old = _model(site, snapshot)
+    anew, started = _needs(snapshot, observed, old)
+    if in_batches and old is not None:
         compose = site.compose(snapshot.project, snapshot.files)
         own = [s for s in anew if s not in _without_a_name(site, snapshot)]
         anew = [s for s in anew if s not in own or not return_in_batches(site, snapshot, old, s, compose)]
@@ -262,8 +264,11 @@ def _remove_all(site: Site, project: str) -> None:
         site.engine.remove_network(network)
 
 
-def _needs(snapshot: Snapshot, observed: Observed) -> tuple[list[str], list[str]]:
-    """Services to make anew, and services whose own containers only have to be started."""
+def _needs(snapshot: Snapshot, observed: Observed, old: Rendered | None) -> tuple[list[str], list[str]]:
+    """Services to make anew, and services whose own containers only have to be started.
+
+    Who shares a container's namespaces or volumes cannot stay with one that is gone, so it is made anew, too.
+    """
     anew, started = [], []
     for service in snapshot.services:
         kept, now = snapshot.of(service), observed.of(service)
@@ -271,7 +276,9 @@ def _needs(snapshot: Snapshot, observed: Observed) -> tuple[list[str], list[str]
             anew.append(service)
         elif any(one.is_running for one in kept) and not all(one.is_running for one in now):
             started.append(service)
-    return anew, started
+    tied = tied_to([*anew, *started], old) if old is not None else frozenset()
+    anew += [service for service in snapshot.services if service in tied and service not in anew]
+    return anew, [service for service in started if service not in anew]
 
 
 def _carry_volumes(site: Site, snapshot: Snapshot, service: str, now: Sequence[Container]) -> None:
@@ -317,6 +324,8 @@ def _audit(site: Site, run: Run, way: Return) -> None:
     if renamed:
         site.store.amend(run.id, {"stand_ins": renamed})
     by_service = {service: snapshot.of(service) for service in snapshot.services}
+    old = _model(site, snapshot)
+    joining = {s for s, one in old.services.items() if not has_hash_of_its_own(one)} if old else frozenset()
     expected = Expectation(
         project=snapshot.project,
         counts={service: len(kept) for service, kept in by_service.items()},
@@ -324,7 +333,7 @@ def _audit(site: Site, run: Run, way: Return) -> None:
         hashes={
             service: kept[0].config_hash
             for service, kept in by_service.items()
-            if kept[0].config_hash and service not in renamed
+            if kept[0].config_hash and service not in renamed and service not in joining
         },
         mounts={
             service: {one.number: one.mounts for one in kept if one.mounts}
