@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from dual_update.adapters.project import ComposeCli
-from tests.integration.world import Cluster, Flavour, Image, Images, World
+from tests.integration.world import Cluster, Flavour, Image, Images, World, eventually
 
 FAST = "health: {settle_seconds: 0.3, deadline_seconds: 20}\nretention: {runs: 50, backups: 2}\n"
 
@@ -200,6 +200,22 @@ def test_who_shares_the_network_of_a_service_returns_with_it(one: Cluster, image
     assert apply(one, code=1)["outcome"] == "rolled_back"
     assert inside(one, "wget -q -O - http://127.0.0.1:81/") == "one"
     clean(one)
+
+
+def test_what_was_crashing_is_tried_again_as_before(one: Cluster, images: Images) -> None:
+    """It waits for a file, as others wait for a database."""
+    patient = '    restart: always\n    command: ["sh", "-c", "[ -e /store/ready ] && exec /app/run"]'
+    inside(one, "touch /store/ready")
+    one.commit({"compose.yml": text(one.first.ref, patient)})  # type: ignore[attr-defined]
+    apply(one)
+    inside(one, "rm /store/ready; kill 1")
+    eventually(lambda: one.container("web").state == "restarting")
+    bad = push(images, "web:bad", "bad", flavour="crash")
+    one.commit({"compose.yml": text(bad.ref, patient)})
+    assert apply(one, code=1)["outcome"] == "rolled_back"
+    web = one.container("web")
+    assert web.image_id == one.first.id  # type: ignore[attr-defined]
+    assert web.state in {"restarting", "running"}
 
 
 def test_the_hosts_own_files_are_restored_to_the_byte(one: Cluster, images: Images) -> None:

@@ -23,6 +23,7 @@ class Scenes:
     now: float = 0.0
 
     def observe(self, project: str) -> Observed:
+        self.now += 0.001
         return Observed(project, self.scenes[min(int(self.now), len(self.scenes) - 1)])
 
     def execute(self, *_: object) -> tuple[int, str]:
@@ -55,6 +56,10 @@ def test_a_job_that_others_wait_for_is_given_time() -> None:
     assert proven(its_end, *scenes).is_good
     late = proven(its_end, *scenes, job=30.0)
     assert (late.is_good, late.reason) == (False, "shop-job-1: others wait for its end, and it still runs")
+
+
+def test_where_nothing_is_wanted_all_is_well() -> None:
+    assert proven(Wanted("shop", {}), (DONE,)).is_good
 
 
 def test_a_job_that_is_done_need_not_be_found_by_name() -> None:

@@ -13,7 +13,8 @@ KEEP_REPOSITORY = "dual-update"
 
 @dataclass(frozen=True)
 class Kept:
-    """One container as it was. `started_at` is empty in snapshots from before it was kept."""
+    """One container as it was. `started_at` is empty in snapshots from before it was kept. `is_restarting`:
+    it kept crashing, and the engine kept starting it."""
 
     id: str
     name: str
@@ -28,6 +29,7 @@ class Kept:
     mounts: Mapping[str, str] = field(default_factory=dict)
     aliases: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     started_at: str = ""
+    is_restarting: bool = False
 
 
 @dataclass(frozen=True)
@@ -126,6 +128,7 @@ def _kept(container: Container) -> Kept:
         mounts=dict(container.mounts),
         aliases={network: tuple(names) for network, names in container.aliases.items()},
         started_at=container.started_at,
+        is_restarting=container.state == "restarting",
     )
 
 

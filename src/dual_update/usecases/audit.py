@@ -133,7 +133,7 @@ def _container(container: Container, expected: Expectation) -> list[str]:
     ended_well = container.state == "exited" and container.exit_code == 0 and service in expected.jobs
     if not container.is_running and not ended_well and service not in expected.stopped:
         found.append(f"{container.name} is {container.state}.")
-    if container.health == "unhealthy" and container.is_running:
+    if container.health == "unhealthy" and container.is_running and service not in expected.stopped:
         found.append(f"{container.name} is unhealthy.")
     image = expected.images.get(service)
     if image is not None and container.image_id != image:

@@ -111,7 +111,7 @@ def prove(site: Site, wanted: Wanted, settle_seconds: float | None = None) -> Pr
         lives = frozenset((c.id, c.started_at) for s in wanted.containers for c in observed.of(s))
         if not bad:
             if watch.good_since is None or lives != watch.lives:
-                if elapsed > latest:
+                if watch.good_since is not None and elapsed > latest:
                     again = Reading("cluster", "", False, True, "its containers keep being started again")
                     return Proof(False, (*readings, again), elapsed)
                 watch.good_since, watch.lives = now, lives

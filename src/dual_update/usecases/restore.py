@@ -147,10 +147,10 @@ def _return(site: Site, run: Run, way: Return, *, in_batches: bool) -> None:
     named = [s for s in started if s not in nameless]
     if named:
         compose.up(named, scale=_counts(snapshot, named))
-    for service in nameless & set(started):
-        for container in observed.of(service):
-            if any(one.id == container.id and one.is_running for one in snapshot.of(service)):
-                site.engine.start(container.id)
+    ran = {one.id for one in snapshot.containers if one.is_running}
+    mine = (one for service in nameless & set(started) for one in observed.of(service) if one.id in ran)
+    for container in (*mine, *_given_up(site, snapshot)):
+        site.engine.start(container.id)
 
 
 def _dying(site: Site, run: Run, snapshot: Snapshot, observed: Observed) -> Iterator[Container]:
@@ -188,6 +188,15 @@ def _stale(site: Site, snapshot: Snapshot) -> Iterator[Container]:
             continue
         shape = shapes.get(container.service)
         if shape and any(wrong_files(site, container, bound_files(shape))):
+            yield container
+
+
+def _given_up(site: Site, snapshot: Snapshot) -> Iterator[Container]:
+    """Containers that nobody starts, of services that the engine started again and again: they crashed, and
+    may have been waiting for something that comes."""
+    for container in site.engine.observe(snapshot.project).containers:
+        was_tried = any(one.is_restarting for one in snapshot.of(container.service))
+        if was_tried and not container.is_oneoff and container.state in {"created", "exited"}:
             yield container
 
 
