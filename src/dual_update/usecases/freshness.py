@@ -143,4 +143,23 @@ def why_rolled(site: Site, rendered: Rendered, observed: Observed, services: Seq
         why = why_not_poke(service, rendered, policy, running)
         if why is not None:
             found[service] = why
+    if policy is not None and not policy.is_known:
+        found |= _hit_as_well(rendered, observed, [one for one in services if one not in found])
     return found
+
+
+def _hit_as_well(rendered: Rendered, observed: Observed, poked: Sequence[str]) -> dict[str, str]:
+    """Services that an older Watchtower cannot be asked for alone: it goes by the image, the oldest without
+    its tag, and another one that is not to be poked runs that, too."""
+
+    def repository(service: str) -> str:
+        return ImageRef.parse(image_of(rendered.name, service, rendered.services[service])).repository
+
+    others = {
+        repository(one): one for one in observed.services if one in rendered.services and one not in poked
+    }
+    return {
+        service: f"Older Watchtowers go by the image, and {others[repository(service)]} runs it as well."
+        for service in poked
+        if repository(service) in others
+    }
