@@ -54,7 +54,7 @@ def standings(fleet: MultiCluster, settings: Settings) -> list[Standing]:
         try:
             return Standing(entry, *member_of(entry, settings, lambda _: None).stand())
         except DualUpdateError as error:
-            return Standing(entry, Word(is_reachable=False, detail=error.message))
+            return Standing(entry, Word(is_reachable=False, detail=" ".join(str(error).split())))
 
     with ThreadPoolExecutor(AT_ONCE) as pool:
         return list(pool.map(standing, fleet.clusters))

@@ -183,6 +183,23 @@ def test_status_all_shows_a_rollout_as_it_says_itself(world: World) -> None:
     assert json.loads(world("status", "--all", "--format", "json")[1])["rollout"] == said
 
 
+def test_a_pause_and_the_fleet_say_where_each_cluster_is(world: World) -> None:
+    world.write(auto_approve=False)
+    fleet = json.loads(world.file.read_text())
+    fleet["clusters"][0]["auto_approve"] = True
+    world.file.write_text(json.dumps(fleet))
+    assert world("rollout", "--ref", NEW)[0] == 5
+    _, out, _ = world("rollout", "--pause")
+    assert "a: applied\n" in out
+    assert "b: untouched\n" in out
+    fleet["clusters"][0]["url"] = fleet["clusters"][1]["url"] = "http://127.0.0.1:9"
+    world.file.write_text(json.dumps(fleet))
+    stages = json.loads(world("status", "--all", "--format", "json")[1])["rollout"]["stages"]
+    assert [one["standing"] for stage in stages for one in stage["clusters"]] == ["silent", "silent"]
+    out = world("status", "--all")[1]
+    assert "a  unknown: http://127.0.0.1:9 does not answer" in out
+
+
 def test_one_coordinator_at_a_time_and_it_is_told(world: World) -> None:
     world.write(auto_approve=False)
     world("rollout", "--ref", NEW)
@@ -241,4 +258,4 @@ def test_without_a_file_status_all_shows_the_clusters_of_this_host(
         ["dual-update", "status", "--all", "--repo", str(tmp_path), "--state-dir", str(tmp_path / "state")],
     )
     assert main() == 0
-    assert capsys.readouterr().out.startswith("shop  does not answer: ")
+    assert capsys.readouterr().out.startswith("shop  unknown: ")

@@ -64,7 +64,9 @@ def token_of(entry: ClusterEntry, environment: Mapping[str, str] = os.environ) -
             raise UsageError(f"{name}_FILE cannot be read: {why}.") from None
     token = (value or "").strip()
     if not token:
-        raise UsageError(f"{entry.name}: {name} is not set.", hint=f"Set {name} or {name}_FILE to its token.")
+        raise UsageError(
+            f"{entry.name}: {name} is not set.", hint=f"Set {name} to its token, or {name}_FILE."
+        )
     if not token.isascii() or not token.isprintable() or " " in token:
         raise UsageError(f"{name} is no token: it holds characters that no header may hold.")
     return token

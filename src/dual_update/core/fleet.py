@@ -73,12 +73,12 @@ def fleet_json(standings: Sequence[Standing], rollout: Rollout | None = None) ->
         "schema": FLEET_SCHEMA,
         "clusters": [one.to_json() for one in standings],
         "versions": sorted({one.word.commit for one in standings if one.word.commit}),
-        "rollout": rollout_json(rollout, _words(standings)) if rollout else None,
+        "rollout": rollout_json(rollout, words_of(standings)) if rollout else None,
     }
 
 
-def _words(standings: Sequence[Standing]) -> dict[str, Word]:
-    """What the clusters of a roll-out say now. One that does not answer says nothing."""
+def words_of(standings: Sequence[Standing]) -> dict[str, Word]:
+    """What the clusters of a roll-out say now. Nothing stands for one that does not answer."""
     return {one.entry.name: one.word for one in standings if one.word.is_reachable}
 
 
@@ -87,12 +87,12 @@ def fleet_text(standings: Sequence[Standing], rollout: Rollout | None = None) ->
     width = max((len(one.entry.name) for one in standings), default=0)
     lines = []
     for one in standings:
-        version = (one.word.commit or "nothing of ours")[:12]
+        version = one.word.commit[:12] if one.word.commit else "nothing of ours"
         drift = "not looked at" if one.drift is None else "drifted" if one.drift else "no drift"
         run = one.last_run
         last = f"{run['outcome'] or 'under way'} {run['started_at']}" if run else "no run yet"
         if not one.word.is_reachable:
-            lines.append(f"{one.entry.name:<{width}}  does not answer: {one.word.detail}")
+            lines.append(f"{one.entry.name:<{width}}  unknown: {one.word.detail}")
             continue
         lines.append(f"{one.entry.name:<{width}}  {version:<15}  {one.health:<8}  {drift:<13}  {last}")
         lines += [f"{'':<{width}}    {sentence}" for sentence in one.drift or ()]
@@ -122,7 +122,9 @@ def standing_of(rollout: Rollout, name: str, word: Word | None) -> str:
     if name in rollout.stuck:
         return "stuck"
     if word is None:
-        return "failed" if name in rollout.failed else "untouched"
+        if name in rollout.failed:
+            return "failed"
+        return "silent" if _is_reached(rollout, name) else "untouched"
     where = place(rollout, name, word)
     has_turned = rollout.direction == "back" or rollout.end in {"rolled_back", "rollback_failed"}
     if has_turned and is_back(rollout, name, word):
@@ -132,6 +134,16 @@ def standing_of(rollout: Rollout, name: str, word: Word | None) -> str:
     if name in rollout.failed:
         return "failed"
     return "untouched" if where == "waiting" else where
+
+
+def _is_reached(rollout: Rollout, name: str) -> bool:
+    """Has the turn come to its stage, so that it may have been touched."""
+    is_open = True
+    for stage in rollout.stages:
+        if name in stage.clusters:
+            return is_open
+        is_open = is_open and stage.number in rollout.applied_at
+    return False
 
 
 def rollout_json(rollout: Rollout, words: Mapping[str, Word]) -> dict[str, Any]:

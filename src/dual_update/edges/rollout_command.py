@@ -2,8 +2,8 @@
 
 import secrets
 import sys
-from collections.abc import Callable, Sequence
-from dataclasses import replace
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -16,11 +16,20 @@ from dual_update.wiring import Settings
 if TYPE_CHECKING:
     from dual_update.adapters.rollout_record import RolloutRecord
     from dual_update.core.config import MultiCluster
-    from dual_update.core.rollout import Rollout
+    from dual_update.core.rollout import Rollout, Word
     from dual_update.usecases.rollout import Conducted, Conductor
 
 Say = Callable[[str], None]
 COMMIT_LENGTHS = {40, 64}
+
+
+@dataclass(frozen=True)
+class Told:
+    """The record after --pause, and after --abort that another process carries out, with what the clusters
+    say now."""
+
+    rollout: "Rollout"
+    words: "Mapping[str, Word]"
 
 
 def rollout_options(command: Any) -> Any:
@@ -58,9 +67,8 @@ def rollout(
     resume: bool,
     pause: bool,
     abort: bool,
-) -> "Conducted | Rollout":
-    """Do what the flags say. Returns how conducting ended; after --pause and --abort that another process
-    carries out, the record as it is."""
+) -> "Conducted | Told":
+    """Do what the flags say. Returns how conducting ended, or the record that others go on with."""
     from dual_update.adapters.fleet_config import led_from_here, load_fleet
     from dual_update.wiring import open_store
     from dual_update.wiring_fleet import lock_of, open_conductor, record_of
@@ -84,7 +92,7 @@ def rollout(
         found = record.load()
         if (pause or abort) and found is not None and found.direction != "ended":
             say("told the process that leads the roll-out")
-            return found
+            return _told(fleet, settings, found)
         raise
 
 
@@ -110,7 +118,7 @@ def _lead(
     resume: bool,
     pause: bool,
     abort: bool,
-) -> "Conducted | Rollout":
+) -> "Conducted | Told":
     from dual_update.core.rollout import resumed
     from dual_update.usecases.rollout import conduct
 
@@ -126,7 +134,7 @@ def _lead(
         known = replace(known, is_paused=True)
         record.save(known)
         record.heeded()
-        return known
+        return _told(fleet, settings, known)
     if not (resume or abort):
         _refuse_another(settings, known, ref)
     waiting = known.needs_approval - known.approved
@@ -135,6 +143,13 @@ def _lead(
     known = resumed(known, waiting if auto else frozenset())
     record.save(known)
     return conduct(conductor, known)
+
+
+def _told(fleet: "MultiCluster", settings: Settings, known: "Rollout") -> Told:
+    from dual_update.core.fleet import words_of
+    from dual_update.wiring_fleet import standings
+
+    return Told(known, words_of(standings(fleet, settings)))
 
 
 def _refuse_beside(fleet: "MultiCluster", record: "RolloutRecord") -> None:
@@ -196,21 +211,20 @@ def _commit(settings: Settings, ref: str | None) -> str:
         return repository.resolve([wanted_ref(repository, settings, ref)])[0]
 
 
-def rollout_answer(done: "Conducted | Rollout", output_format: str, *, abort: bool) -> tuple[str, int]:
+def rollout_answer(done: "Conducted | Told", output_format: str, *, abort: bool) -> tuple[str, int]:
     """What to print, and the exit code."""
     import json
 
     from dual_update.core.fleet import rollout_json, rollout_text
-    from dual_update.core.rollout import Rollout
 
-    words, code = ({}, int(ExitCode.DONE)) if isinstance(done, Rollout) else (done.words, int(done.exit_code))
-    record = done if isinstance(done, Rollout) else done.rollout
+    record, words = done.rollout, done.words
+    code = int(ExitCode.DONE if isinstance(done, Told) else done.exit_code)
     if abort and record.end in {"aborted", "stopped", "rolled_back"}:
         code = int(ExitCode.DONE)  # that is what was asked for
     if output_format == "json":
         return json.dumps(rollout_json(record, words), indent=2, ensure_ascii=False) + "\n", code
     text = rollout_text(record, words)
-    if not isinstance(done, Rollout) and done.unapproved:
+    if not isinstance(done, Told) and done.unapproved:
         text += (
             f"  {', '.join(done.unapproved)}: a person has to approve; --resume asks, --resume --auto does\n"
         )
