@@ -48,7 +48,8 @@ def read(content: bytes, where: str) -> Marked:
     except MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
         line = mark.line + 1 if mark else 1
-        raise UsageError(f"{where}, line {line}: {_plain(error.problem)}.") from None
+        begun = error.context_mark.line + 1 if error.context_mark else line
+        raise UsageError(f"{where}, line {line}: {_plain(error.problem, begun)}.") from None
     except RecursionError:
         raise UsageError(f"{where}: values are nested too deep.") from None
     except (YAMLError, ValueError, OverflowError, ArithmeticError, LookupError, AttributeError, TypeError):
@@ -57,9 +58,24 @@ def read(content: bytes, where: str) -> Marked:
     return Marked({} if value is None else value, lines)
 
 
-def _plain(problem: str | None) -> str:
+_OFTEN = {
+    "expected ',' or '}'": "the { of line {begun} is not closed, or a comma is missing",
+    "expected ',' or ']'": "the [ of line {begun} is not closed, or a comma is missing",
+    "expected <block end>": "this does not fit what begins in line {begun}; look at the indentation",
+    "found unexpected end of stream": "the quote of line {begun} is not closed",
+    "found character '\\t'": "a tab does not indent; use spaces",
+    "found character": "text that begins with this character has to be in quotes",
+    "mapping values are not allowed": "there is a colon too many; put the text in quotes",
+}
+"""What people get wrong most, as the YAML reader says it, and as a person would."""
+
+
+def _plain(problem: str | None, begun: int) -> str:
     """What the YAML reader says, on one line and without the text it quotes."""
     words = " ".join((problem or "cannot be read").split())
+    for its, ours in _OFTEN.items():
+        if words.startswith(its):
+            return ours.replace("{begun}", str(begun))
     return words if len(words) < 200 and words.isprintable() and "'" not in words else _shortened(words)
 
 
