@@ -15,8 +15,8 @@ HEAD = """\
 <!-- Written by scripts/configuration_doc.py from src/dual_update/schemas. Edit those. -->
 
 Everything works without a config file. What a repository wants otherwise stands in
-`.github/dual-update.yml`. It is read from the commit that is judged, so a change of it is reviewed
-like any other.
+`.github/dual-update.yml`. A host reads it from the commit that is deployed, so a change of it is reviewed
+like any other; the action reads it from the deploy branch, never from a pull request.
 
 ```yaml
 deploy_branch: main

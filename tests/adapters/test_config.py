@@ -97,6 +97,9 @@ def test_nothing_written_means_the_defaults(text: str) -> None:
         ("[]", "policy.yml, line 1, the whole file: must be keys with values."),
         ("just words", "policy.yml, line 1, the whole file: must be keys with values."),
         ("cluster: a\ncluster: b\n", "policy.yml, line 2: 'cluster' is there twice."),
+        ("health: {settle_seconds: 1\n",
+         "policy.yml, line 2: the { of line 1 is not closed, or a comma is missing."),
+        ("health:\n\tsettle_seconds: 1\n", "policy.yml, line 2: a tab does not indent; use spaces."),
         ("a: &x [1]\n", f"policy.yml, line 1: {NO_ANCHORS}"),
         ("a: &x 1\nb: &x 2\n", f"policy.yml, line 1: {NO_ANCHORS}"),  # and no warning of the reader's
         ("cluster: 7\n", "policy.yml, line 1, cluster: must be text (put it in quotes)."),
@@ -159,10 +162,32 @@ def test_clusters_of_a_rollout() -> None:
         ("clusters: []", "clusters: must not be empty."),
         ("clusters: [{name: a, health: {settle: 1}}]", "clusters[0].health.settle: unknown key."),
         ("{}", "the whole file: clusters must be given."),
+        (
+            "clusters:\n- {name: a, path: x}\n- {name: b, path: ./x}\n",
+            "line 3, clusters[1].path: a has the same one; give each its own.",
+        ),
+        (
+            "clusters:\n- {name: a, url: 'https://eu'}\n- {name: b, url: 'https://EU/'}\n",
+            "line 3, clusters[1].url: a has the same one; give each its own.",
+        ),
+        ("clusters: [{name: a, token_env: gh-x}]", "clusters[0].token_env: must be the name of a variable"),
     ],
 )
 def test_mistakes_in_a_rollout(text: str, says: str) -> None:
     assert says in complaint(text, config.parse_multi_cluster)
+
+
+def test_hosts_may_have_their_checkouts_at_the_same_path() -> None:
+    text = b"clusters: [{name: a, path: /srv/x, runner: [a]}, {name: b, path: /srv/x, runner: [b]}]"
+    assert len(config.parse_multi_cluster(text, "multi-cluster.yml").clusters) == 2
+
+
+@pytest.mark.parametrize("text", ["", "cluster: [{name: a}]\n"])
+def test_a_file_of_a_fleet_is_known_by_its_name_too(text: str, tmp_path: Path) -> None:
+    path = tmp_path / "multi-cluster.yml"
+    path.write_text(text)
+    with pytest.raises(UsageError, match="clusters must be given"):
+        config.check_file(path)
 
 
 def test_the_commands(tmp_path: Path) -> None:

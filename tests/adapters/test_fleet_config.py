@@ -116,6 +116,10 @@ def test_a_runners_cluster_is_not_led_from_here(tmp_path: Path) -> None:
         led_from_here(load_fleet(written(tmp_path, WHOLE)))
 
 
+def test_the_path_on_a_runners_host_is_not_looked_for_here() -> None:
+    assert driver_of(ClusterEntry("eu", path="/srv/shop", runner=("self-hosted", "eu"))) == "runner"
+
+
 def test_windows_close_clusters() -> None:
     entries = [ClusterEntry("a", windows=("Sat 02:00-04:00",)), ClusterEntry("b")]
     saturday = datetime(2026, 11, 21, 3, 0, tzinfo=UTC)

@@ -192,7 +192,8 @@ def test_a_pause_and_the_fleet_say_where_each_cluster_is(world: World) -> None:
     _, out, _ = world("rollout", "--pause")
     assert "a: applied\n" in out
     assert "b: untouched\n" in out
-    fleet["clusters"][0]["url"] = fleet["clusters"][1]["url"] = "http://127.0.0.1:9"
+    for port, one in enumerate(fleet["clusters"], 9):
+        one["url"] = f"http://127.0.0.1:{port}"
     world.file.write_text(json.dumps(fleet))
     stages = json.loads(world("status", "--all", "--format", "json")[1])["rollout"]["stages"]
     assert [one["standing"] for stage in stages for one in stage["clusters"]] == ["silent", "silent"]

@@ -3,6 +3,7 @@
 import json
 from collections.abc import Iterable, Iterator, Mapping
 from functools import cache
+from os.path import normpath
 from pathlib import Path
 from typing import Any
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
@@ -52,10 +53,11 @@ def load_multi_cluster(path: Path) -> MultiCluster:
 
 
 def check_file(path: Path) -> str:
-    """Check either kind of file, told apart by its `clusters` key, and say what it is."""
+    """Check either kind of file, told apart by its name or its `clusters` key, and say what it is."""
     content = _bytes(path)
     marked = read(content, str(path))
-    if isinstance(marked.value, dict) and "clusters" in marked.value:
+    is_fleet = isinstance(marked.value, dict) and "clusters" in marked.value
+    if is_fleet or path.stem == "multi-cluster":
         found = parse_multi_cluster(content, str(path))
         return f"{path}: {len(found.clusters)} cluster(s), no mistakes."
     parse(content, str(path))
@@ -204,6 +206,15 @@ _TYPES = {
 }
 
 
+_A_NAME = "may hold letters, digits, dots, dashes and underscores only."
+_PATTERNS = {
+    "https?": "must be an http:// or https:// address without a user or password.",
+    "[0-9]{1,5}": "must be HOST:PORT.",
+    "^[A-Z][A-Z0-9_]*$": "must be the name of a variable, in capital letters, like US_TOKEN.",
+}
+"""What the patterns of the schemas mean, told by a part of them."""
+
+
 def _sentence(error: Any) -> str:
     """What is wrong and what is right instead. The value is not quoted: it might be a secret."""
     want = error.validator_value
@@ -225,12 +236,8 @@ def _sentence(error: Any) -> str:
             return f"must be more than {want}."
         case "maximum":
             return f"must be at most {want}."
-        case "pattern" if "https?" in want:
-            return "must be an http:// or https:// address without a user or password."
-        case "pattern" if "[0-9]{1,5}" in want:
-            return "must be HOST:PORT."
         case "pattern":
-            return "may hold letters, digits, dots, dashes and underscores only."
+            return next((words for part, words in _PATTERNS.items() if part in want), _A_NAME)
         case "minLength" | "minItems":
             return "must not be empty."
         case _:
@@ -310,7 +317,23 @@ def _cluster_complaints(marked: Marked) -> Iterator[Complaint]:
         if "token_env" in one and _is_told_in_the_open(one.get("url", "")):
             here = (*path, "url")
             yield marked.line(here), f"{_shown(here)}: a token is sent by https only, or within this machine."
+    yield from _shared_places(marked)
     yield from _stage_complaints(marked)
+
+
+def _shared_places(marked: Marked) -> Iterator[Complaint]:
+    """Two names for one cluster: each would undo what the other did. Runners have disks of their own."""
+    seen: dict[object, str] = {}
+    for number, one in enumerate(marked.value.get("clusters", ())):
+        key, place = "url", one.get("url", "").rstrip("/").lower()
+        if not place and "path" in one and not one.get("runner"):
+            key, place = "path", (normpath(one["path"]), *one.get("compose_files", ()))
+        if not place:
+            continue
+        if place in seen:
+            here = ("clusters", number, key)
+            yield marked.line(here), f"{_shown(here)}: {seen[place]} has the same one; give each its own."
+        seen.setdefault(place, one["name"])
 
 
 def _is_told_in_the_open(url: str) -> bool:

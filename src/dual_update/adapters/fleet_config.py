@@ -43,7 +43,7 @@ def led_from_here(fleet: MultiCluster) -> MultiCluster:
     if others:
         raise UsageError(
             f"{', '.join(others[:10])}: driven by a runner, which the workflow does.",
-            hint="Give each cluster a url (its update-orchestrator) or a path (a checkout on this machine).",
+            hint="Give each a url (its update-orchestrator), or a path (a checkout here) and no runner.",
         )
     return fleet
 

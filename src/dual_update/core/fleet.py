@@ -61,10 +61,13 @@ class Standing:
 
 
 def driver_of(entry: ClusterEntry) -> str:
-    """Who carries out what a cluster is to do: the API at its `url`, a checkout on this machine, a runner."""
+    """Who carries out what a cluster is to do: the API at its `url`, a checkout on this machine, a runner.
+
+    The `path` of a cluster with a runner is one on the runner's host.
+    """
     if entry.url:
         return "api"
-    return "path" if entry.path else "runner"
+    return "path" if entry.path and not entry.runner else "runner"
 
 
 def fleet_json(standings: Sequence[Standing], rollout: Rollout | None = None) -> dict[str, Any]:

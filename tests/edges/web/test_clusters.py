@@ -47,6 +47,20 @@ def test_the_fleet_of_the_checkout_and_what_cannot_be_reached(web: Web, tmp_path
     assert again.json()["clusters"] == list(found.values())
 
 
+def test_hosts_with_the_checkout_at_the_same_path_are_not_this_one(web: Web, tmp_path: Path) -> None:
+    own = web.client.get("/api/status").json()["cluster"]
+    names = ["far", own, "rented"]
+    entries = [{"name": name, "path": str(tmp_path), "runner": [name]} for name in names]
+    (tmp_path / "multi-cluster.yml").write_text(json.dumps({"clusters": entries}))
+    web.app.state.fleet.answer = None
+    web.app.state.cluster_settings = Settings(repo=tmp_path, state_dir=tmp_path / "state")
+    found = web.client.get("/api/clusters").json()["clusters"]
+    details = {one["name"]: one["detail"] for one in found}
+    assert "driven by a runner" in details["far"]
+    assert "driven by a runner" in details["rented"]
+    assert "driven by a runner" not in str(details[own])
+
+
 def test_a_wrong_file_is_a_problem_with_its_line(web: Web, tmp_path: Path) -> None:
     (tmp_path / "multi-cluster.yml").write_text("clusters:\n  - nam: a\n")
     web.app.state.cluster_settings = Settings(repo=tmp_path)

@@ -113,7 +113,8 @@ def _fleet(service: Service, settings: Settings | None) -> Mapping[str, Any]:
     if settings is None or file is None:
         return fleet_json([own])
     found = load_fleet(file)
-    others = MultiCluster(tuple(one for one in found.clusters if not _is_own(one, own, settings)))
+    mine = _own_entry(found, own, settings)
+    others = MultiCluster(tuple(one for one in found.clusters if one != mine))
     asked = {one.entry.name: one for one in standings(others, settings)}
     newest: Rollout | None = None
     try:
@@ -126,10 +127,12 @@ def _fleet(service: Service, settings: Settings | None) -> Mapping[str, Any]:
     return fleet_json(shown, newest)
 
 
-def _is_own(entry: ClusterEntry, own: Standing, settings: Settings) -> bool:
-    if entry.path:
-        return Path(entry.path).resolve() == settings.repo.resolve()
-    return entry.name == own.entry.name
+def _own_entry(fleet: MultiCluster, own: Standing, settings: Settings) -> ClusterEntry | None:
+    """The line of this service's cluster: of its name, else of its checkout. Other hosts may have theirs at
+    the same path."""
+    here = [one for one in fleet.clusters if one.path and Path(one.path).resolve() == settings.repo.resolve()]
+    named = [one for one in fleet.clusters if one.name == own.entry.name and (one in here or not one.path)]
+    return named[0] if named else here[0] if len(here) == 1 else None
 
 
 def own_standing(status: Mapping[str, Any]) -> Standing:
