@@ -1,5 +1,6 @@
 """A user's strategy: what is asked of it, and what is refused before anything is touched."""
 
+import sys
 from collections.abc import Callable
 
 import pytest
@@ -124,7 +125,32 @@ def test_what_it_raises_or_returns_becomes_a_sentence(situation: Situation) -> N
     def fails() -> Plan:
         raise KeyError("where")
 
-    with pytest.raises(UsageError, match="The strategy mine failed in fails: KeyError: 'where'"):
+    with pytest.raises(UsageError, match="The strategy mine failed in execute: KeyError: 'where'"):
         Custom("mine", OfShape(fails)).plan(situation)
     with pytest.raises(UsageError, match="returned str; a Plan of known steps is meant"):
         Custom("mine", OfShape(lambda: "done")).plan(situation)
+
+
+@pytest.mark.parametrize("steps", [None, "roll web", ("roll web",)])
+def test_a_plan_of_anything_but_steps_is_refused(situation: Situation, steps: object) -> None:
+    with pytest.raises(UsageError, match=r"returned a Plan with .*; Steps are meant"):
+        Custom("mine", OfShape(lambda: Plan("", steps))).plan(situation)  # type: ignore[arg-type]
+
+
+def test_a_command_is_a_list_of_words(situation: Situation) -> None:
+    text = run_step("x", Command("true", ("back",)), "c")  # type: ignore[arg-type]
+    with pytest.raises(UsageError, match="as a list of words"):
+        Custom("mine", OfShape(lambda: Plan("", (ROLL, text)))).plan(situation)
+
+
+def test_its_answer_is_a_bool_and_its_methods_are_methods(situation: Situation) -> None:
+    with pytest.raises(UsageError, match="answers should_update with str; a bool is meant"):
+        Custom("mine", OfShape(should="no")).plan(situation)
+    with pytest.raises(UsageError, match="has execute, which is no method"):
+        Custom("mine", OfShape(5)).plan(situation)  # type: ignore[arg-type]
+
+
+def test_it_does_not_end_the_program(situation: Situation) -> None:
+    """Else an update that was never made would end with exit code 0."""
+    with pytest.raises(UsageError, match="failed in execute: SystemExit: 0"):
+        Custom("mine", OfShape(lambda: sys.exit(0))).plan(situation)

@@ -22,7 +22,7 @@ def installed(name: str) -> Strategy:
         )
     try:
         made = group[name].load()()
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         raise UsageError(f"The strategy {name} cannot be loaded: {_words(error)}") from error
     return Custom(name, made)
 
@@ -44,7 +44,7 @@ def from_file(repository: GitRepository, commit: str, deploy_branch: str, wanted
         # Reviewed and merged code of the cluster's owners, who already say what runs on this host.
         exec(compile(content, wanted.file, "exec"), space)  # noqa: S102
         made = space[wanted.class_name]() if wanted.class_name in space else None  # type: ignore[operator]
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         raise UsageError(f"The strategy in {wanted.file} cannot be loaded: {_words(error)}") from error
     if made is None:
         raise UsageError(f"{wanted.file} has no class {wanted.class_name}.")

@@ -11,6 +11,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, get_args
 
+from dual_update.core.command import Command
 from dual_update.core.errors import DualUpdateError, NotNow, UsageError
 from dual_update.core.hooks import is_touching
 from dual_update.core.plan import PREPARING, WAYS_BACK, Op, Plan, Step, listed
@@ -44,6 +45,9 @@ class Custom:
         if not isinstance(made, Plan):
             kind = type(made).__name__
             raise UsageError(f"The strategy {self.name} returned {kind}; a Plan of known steps is meant.")
+        strange = _strange(made.steps)
+        if strange:
+            raise UsageError(f"The strategy {self.name} returned a Plan with {strange}; Steps are meant.")
         whole = _whole(made, situation)
         faults = list(_faults(whole, situation))
         if faults:
@@ -55,29 +59,33 @@ class Custom:
 
     def _wants(self, situation: Situation) -> bool:
         asked = getattr(self.its, "should_update", None)
-        return (
-            True
-            if asked is None
-            else bool(self._call(asked, tuple(one.change for one in situation.decision.findings)))
-        )
+        if asked is None:
+            return True
+        answer = self._call("should_update", asked, tuple(one.change for one in situation.decision.findings))
+        if (isinstance(answer, str) and answer) or inspect.isawaitable(answer):
+            kind = type(answer).__name__
+            raise UsageError(f"The strategy {self.name} answers should_update with {kind}; a bool is meant.")
+        return bool(answer)
 
     def _made(self, situation: Situation) -> object:
         for name in ("plan", "execute"):
             act = getattr(self.its, name, None)
             if act is not None:
-                return self._call(act, *([situation] if _takes_one(act) else []))
+                return self._call(name, act, *([situation] if _takes_one(act) else []))
         return None
 
-    def _call(self, act: Any, *arguments: object) -> object:
-        """A stranger's code: whatever it raises becomes one sentence."""
+    def _call(self, name: str, act: Any, *arguments: object) -> object:
+        """A stranger's code: whatever it raises becomes one sentence, also where it would end the process."""
+        if not callable(act):
+            raise UsageError(f"The strategy {self.name} has {name}, which is no method.")
         try:
             return act(*arguments)
         except DualUpdateError:
             raise
-        except Exception as error:
+        except (Exception, SystemExit) as error:
             what = " ".join(str(error).split()) or "no reason given"
             raise UsageError(
-                f"The strategy {self.name} failed in {act.__name__}: {type(error).__name__}: {what}"
+                f"The strategy {self.name} failed in {name}: {type(error).__name__}: {what}"
             ) from error
 
 
@@ -91,6 +99,21 @@ def _takes_one(act: Any) -> bool:
         return bool(inspect.signature(act).parameters)
     except (TypeError, ValueError):
         return False
+
+
+def _strange(steps: object) -> str:
+    """The kind of what should be steps and is not, or nothing."""
+    if not isinstance(steps, tuple | list):
+        return type(steps).__name__
+    return next((type(one).__name__ for one in steps if not isinstance(one, Step)), "")
+
+
+def _is_runnable(command: Command | None) -> bool:
+    """Two lists of words. Text would be taken letter by letter."""
+    if command is None or not command.argv:
+        return False
+    words = (command.argv, command.undo)
+    return all(isinstance(one, tuple | list) and all(isinstance(w, str) for w in one) for one in words)
 
 
 def _whole(plan: Plan, situation: Situation) -> Plan:
@@ -122,8 +145,8 @@ def _faults(plan: Plan, situation: Situation) -> Iterator[str]:
             yield f"{what}: there is no such step."
         elif not step.undo and step.op not in WAYS_BACK:
             yield f"{what}: it has no undo."
-        elif step.op == "run" and (step.command is None or not step.command.argv):
-            yield f"{what}: it names no command."
+        elif step.op == "run" and not _is_runnable(step.command):
+            yield f"{what}: it names no command, as a list of words."
         strangers = sorted({*step.services} - known)
         if strangers:
             yield f"{what}: there is no service {listed(strangers)}."
