@@ -1,8 +1,13 @@
 """Where an owner's commands stand in a plan, and which of them a dead run had begun."""
 
+from dataclasses import replace
+
+import pytest
+
 from dual_update.core.command import Command
 from dual_update.core.config import Hook, Hooks
-from dual_update.core.hooks import Begun, begun, commands_of, with_hooks
+from dual_update.core.errors import UsageError
+from dual_update.core.hooks import Begun, begun, commands_of, run_step, with_hooks
 from dual_update.core.plan import Plan, Step, text
 from dual_update.core.strategies import Situation, strategy_for
 from tests.core.test_strategies import BASE, DB, WEB1, WEB2, decision, rendered, running
@@ -48,6 +53,13 @@ def test_what_is_taken_back_first_comes_after_the_first_touch() -> None:
     ]
     assert begun(commands, ["drain"]) == commands[:1]
     assert tuple(Begun.from_json(one.to_json()) for one in commands) == commands
+
+
+def test_a_hook_has_another_name_than_the_commands_of_a_strategy() -> None:
+    plan, _ = plan_of({"web": WEB1}, {"web": WEB2}, "web")
+    step = run_step("warm", Command(("warm",), ("cool",)), "because")
+    with pytest.raises(UsageError, match="The hook warm has the name of a command"):
+        with_hooks(replace(plan, steps=(step, *plan.steps)), HOOKS, is_first=False)
 
 
 def test_healing_and_looking_run_no_commands() -> None:

@@ -6,6 +6,7 @@ from typing import Any
 
 from dual_update.core.command import Command
 from dual_update.core.config import Hook, Hooks
+from dual_update.core.errors import UsageError
 from dual_update.core.plan import TOUCHING, Plan, Step
 
 
@@ -41,10 +42,17 @@ def with_hooks(plan: Plan, hooks: Hooks, *, is_first: bool) -> Plan:
     every service is well and before the audit. A plan that only heals, or touches nothing, has none.
 
     A first deployment has no containers yet that a command `before` could run in: those are left out, and
-    a note says so.
+    a note says so. Raises UsageError where a command of the plan has a hook's name already.
     """
     if plan.changes_nothing or plan.strategy == "none":
         return plan
+    names = {step.target for step in plan.steps if step.op == "run"}
+    for one in (*hooks.before, *hooks.after):
+        if one.name in names:
+            raise UsageError(
+                f"The hook {one.name} has the name of a command of the strategy {plan.strategy}.",
+                hint="Give one of them another name: the way back finds commands by their names.",
+            )
     skipped = [one for one in hooks.before if one.command.service and is_first]
     before = [_step(one, "before the update") for one in hooks.before if one not in skipped]
     after = [_step(one, "after the update") for one in hooks.after]

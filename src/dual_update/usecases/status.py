@@ -49,7 +49,7 @@ def status(site: Site) -> dict[str, Any]:
 
 def status_text(now: Mapping[str, Any]) -> str:
     """The same for a terminal."""
-    deployed = (now["deployed"] or "nothing of ours")[:12]
+    deployed = now["deployed"][:12] if now["deployed"] else "nothing of ours"
     lines = [f"{now['cluster']}: deployed {deployed}, checkout {now['checkout']}"]
     for service, containers in now["services"].items():
         for one in containers:
