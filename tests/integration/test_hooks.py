@@ -96,12 +96,13 @@ def test_a_command_that_fails_takes_everything_back_newest_first(
     after = (
         '[{name: warm, service: db, command: [sh, -c, "echo warm >>/nameless/log"],'
         ' undo: [sh, -c, "echo cool >>/nameless/log"]},'
-        " {name: check, service: web, command: [sh, -c, 'echo it is broken; exit 3'], undo: []}]"
+        " {name: check, service: web, command: [sh, -c, 'echo it is broken: $WORD; exit 3'], undo: []}]"
     )
-    shop.commit({"compose.yml": compose(images, "web:2"), ".github/dual-update.yml": config(after=after)})
+    secret = compose(images, "web:2").replace("[db]", "[db], environment: {WORD: hunter2}")
+    shop.commit({"compose.yml": secret, ".github/dual-update.yml": config(after=after)})
     report = apply(shop, code=1)
     assert report["outcome"] == "rolled_back"
-    assert report["reason"] == "check ended with 3: it is broken"
+    assert report["reason"] == "check ended with 3: it is broken: ***"
     assert {c.service: c.image_id for c in shop.containers()} == before
     assert log(shop) == ["up", "warm", "cool", "down"]
     assert host_log(shop) == ["note", "unnote"]

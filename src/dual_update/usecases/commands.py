@@ -6,16 +6,17 @@ from dual_update.core.command import Command
 from dual_update.core.errors import StepFailed
 from dual_update.core.hooks import Begun
 from dual_update.core.plan import Step
-from dual_update.core.secrecy import masked
+from dual_update.core.redaction import tail
 from dual_update.usecases.journaled import FINISHED, Run
 from dual_update.usecases.site import Site
+from dual_update.usecases.witness import given_values
 
 SHOWN_LINES = 5
 
 
 def run_command(site: Site, project: str, name: str, command: Command, hidden: Iterable[str]) -> None:
     """Run it where it belongs and see it end with 0. Raises StepFailed with its last words, in which the
-    `hidden` values are masked, and Timeout."""
+    `hidden` values and those of its container's variables are masked, and Timeout."""
     _run(site, project, name, command, command.argv, hidden)
 
 
@@ -49,11 +50,13 @@ def _run(
     site: Site, project: str, name: str, command: Command, argv: Sequence[str], hidden: Iterable[str] | None
 ) -> None:
     """Without `hidden` nobody knows what to mask, and its words are not passed on."""
+    known = set(hidden or ())
     if command.service:
         container = _container(site, project, command.service)
         if container is None:
             raise StepFailed(f"{name} runs in {command.service}, and no container of it runs.")
         code, output = site.engine.execute(container, argv, command.timeout_seconds)
+        known |= given_values(site.engine.details(container)) if code != 0 else set()
     else:
         if site.shell is None:
             raise StepFailed(f"{name} runs on the host, and commands are not run on this one.")
@@ -61,5 +64,5 @@ def _run(
     if code != 0:
         if hidden is None:
             raise StepFailed(f"{name} ended with {code}.")
-        words = " / ".join(line.strip() for line in output.strip().splitlines()[-SHOWN_LINES:])
-        raise StepFailed(f"{name} ended with {code}: {masked(words, hidden) or 'it said nothing.'}")
+        words = " / ".join(line.strip() for line in tail(output.strip(), SHOWN_LINES, known).splitlines())
+        raise StepFailed(f"{name} ended with {code}: {words or 'it said nothing.'}")

@@ -5,7 +5,7 @@ The containers that failed are gone a moment later, and their words with them.
 
 from collections.abc import Iterable, Mapping
 
-from dual_update.core.cluster import Container
+from dual_update.core.cluster import Container, Details
 from dual_update.core.errors import DualUpdateError
 from dual_update.core.redaction import tail
 from dual_update.usecases.site import Site
@@ -27,10 +27,7 @@ def witness(site: Site, project: str, jobs: frozenset[str], hidden: Iterable[str
             return {}
         worst = failing[0]
         details = site.engine.details(worst.id)
-        known = set(hidden)
-        if details is not None:
-            mine = set(details.environment.values()) - set(details.image_environment.values())
-            known |= {one for one in mine if len(one) >= _SHORTEST_HIDDEN}
+        known = {*hidden, *given_values(details)}
         health = details.health_output if details is not None and worst.health != "healthy" else ""
         log = site.engine.log_tail(worst.id, LOG_LINES)
         return {
@@ -40,6 +37,14 @@ def witness(site: Site, project: str, jobs: frozenset[str], hidden: Iterable[str
         }
     except DualUpdateError:
         return {}
+
+
+def given_values(details: Details | None) -> frozenset[str]:
+    """Values of the variables that a container was given, besides what its image holds."""
+    if details is None:
+        return frozenset()
+    mine = set(details.environment.values()) - set(details.image_environment.values())
+    return frozenset(one for one in mine if len(one) >= _SHORTEST_HIDDEN)
 
 
 def _failing(site: Site, project: str, jobs: frozenset[str]) -> Iterable[Container]:
