@@ -63,6 +63,8 @@ def test_what_was_judged_holds_on_the_host(line: tuple[Cluster, str, str], image
     """The commit it was judged from, and the mode it was judged in."""
     cluster, first, second = line
     third = cluster.commit(compose(images.ref("web:2"), "    environment: {A: b}\n"), "structure")
+    shown = cluster.dual_update("plan", "--ref", second).stdout
+    assert f"{third[:12]}, which is checked out, is newer." in shown
     said = apply(cluster, "--from", first, code=5)
     assert "judged as an update from " + first[:12] in said["reason"]
     assert said["runs"] == second

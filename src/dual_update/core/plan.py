@@ -159,9 +159,7 @@ def differences(expected: str, fingerprint: str) -> tuple[str, ...]:
 
 def text(plan: Plan) -> str:
     """The plan for a terminal: a numbered line per step with its cause, and how it is undone."""
-    if not plan.steps:
-        return "Plan: nothing to do.\n"
-    lines = [f"Plan ({plan.strategy}):"]
+    lines = [f"Plan ({plan.strategy}):" if plan.steps else "Plan: nothing to do."]
     for number, step in enumerate(plan.steps, 1):
         lines.append(f"  {number:2}. {step.op} {step.target}: {step.cause}")
         lines.append(f"      undo: {step.way_back}")

@@ -85,6 +85,9 @@ def propose(site: Site, request: ApplyRequest) -> Proposal:
     notes += [*(f"a person must agree: {why}" for why in needs_person(seen)), *seen.drift]
     runs, head = situation.came_from, situation.decision.head
     is_older = runs not in {None, head} and site.repository.is_ancestor(head, str(runs))
+    here = situation.current_commit
+    if here not in {None, head, runs} and site.repository.is_ancestor(head, str(here)):
+        notes.append(f"{str(here)[:12]}, which is checked out, is newer. Push it, or name it with --ref.")
     if is_older:
         notes.append(f"{head[:12]} is older than what runs, {str(runs)[:12]}: this goes back.")
     if any(step.op in {"revamp", "recreate", "roll"} for step in plan.steps):
