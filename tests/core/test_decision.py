@@ -122,8 +122,8 @@ def test_nothing_is_done_exactly_where_nothing_differs(before: Any, after: Any) 
         if "build" in after[name] and "build" not in before[name]
     }  # fmt: skip
     for name, one in decision.services.items():
-        own = after.get(name, {})
-        follows = own.get("image") in built_anew and "build" not in own
+        is_pulled = name in after and "build" not in after[name]
+        follows = is_pulled and after[name]["image"] in built_anew
         assert (one.action == "none") == (before.get(name) == after.get(name) and not follows)
         assert (one.verdict == "same") == (before.get(name) == after.get(name))
 
