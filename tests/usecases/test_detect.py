@@ -332,9 +332,13 @@ def test_a_change_of_a_service_that_does_not_run_is_only_recorded(repo: Checkout
 # --- which files ----------------------------------------------------------------------------------
 
 
-def test_compose_file_of_dot_env_is_honoured(repo: Checkout) -> None:
+@pytest.mark.parametrize("setting", [
+    "COMPOSE_FILE=a.yml:b.yml", "COMPOSE_FILE: a.yml:b.yml # both", "B=b\nexport COMPOSE_FILE=a.yml:${B}.yml",
+    'COMPOSE_FILE="a.yml,b.yml"\nCOMPOSE_PATH_SEPARATOR=,',
+])  # fmt: skip
+def test_compose_file_of_dot_env_is_honoured(repo: Checkout, setting: str) -> None:
     before = {
-        ".env": "COMPOSE_FILE=a.yml:b.yml\n",
+        ".env": f"{setting}\n",
         "a.yml": WEB_AND_DB,
         "b.yml": "services: {web: {image: 'web:2'}}\n",
         "compose.yml": "services: {other: {image: x}}\n",

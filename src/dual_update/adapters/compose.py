@@ -101,8 +101,6 @@ _MERGES = re.compile(
 _PATH_BY_PWD = re.compile(
     rf'("(?:source|context|dockerfile|device|file|path)": "){re.escape(HERE_ROOT)}(?=["/])'
 )
-_SWITCHES_PROFILES = re.compile(r"^\s*(?:export\s+)?COMPOSE_PROFILES\s*[=:]\s*[\"']?([^\"'#\r\n]*)", re.M)
-_USED = re.compile(r"\$(?:\{(\w+)(?::?-([^}]*))?\}|(\w+))")
 _MOST_VARIABLES = 4
 _VARIABLE = re.compile(r"\$\{(?:[^{}]|\{(?:[^{}]|\{[^{}]*\})*\})*\}|\$\w+")
 _REFERENCE = re.compile(rb"\$\{?([A-Za-z_][A-Za-z0-9_]*)")
@@ -437,13 +435,13 @@ class _Rendering:
 
     def _profiles(self, *env_files: str) -> frozenset[str]:
         """Profiles that the project's `.env` switches on: the first of them that says so."""
-        contents = (self._written.get(path, b"") for path in env_files)
-        texts = [one.decode("utf-8", "replace") for one in contents]
-        known = {name: value for text in reversed(texts) for name, value in secrecy.assignments(text)}
-        said = (_SWITCHES_PROFILES.findall(text) for text in texts)
-        value = next((found[-1] for found in said if found), "")
-        for _ in range(5 if "$" in value else 0):  # compose interpolates `.env`, too; a stranger's is bounded
-            value = _USED.sub(lambda use: known.get(use[1] or use[3], use[2] or "")[:200], value[:2000])
+        contents = (self._written.get(path, b"") for path in reversed(env_files))
+        known = {
+            name: value
+            for content in contents
+            for name, value in secrecy.assignments(content.decode("utf-8", "replace"))
+        }
+        value = secrecy.expanded("COMPOSE_PROFILES", known)
         return frozenset(one.strip() for one in value.split(",") if one.strip())
 
     def _environment(self) -> dict[str, str]:

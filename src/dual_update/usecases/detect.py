@@ -1,7 +1,6 @@
 """Two commits in, one Decision out."""
 
 import posixpath
-import re
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import PurePosixPath
@@ -23,12 +22,11 @@ from dual_update.core.model import (
 )
 from dual_update.core.origin import is_built_here
 from dual_update.core.rules import Impact, check_overrides, judge
+from dual_update.core.secrecy import assignments, expanded
 from dual_update.usecases.ports import FileChange, Registry, Renderer, Repository, Tree
 
 STANDARD_FILES = ("compose.yaml", "compose.yml", "docker-compose.yaml", "docker-compose.yml")
 OVERRIDE_FILES = tuple(name.replace("compose.", "compose.override.") for name in STANDARD_FILES)
-
-_SETTING = re.compile(r"(?m)^\s*(?:export\s+)?(COMPOSE_\w+)\s*=\s*[\"']?([^\"'#\r\n]*)")
 
 SentToBuild = Callable[[Tree, str, str | None, Iterable[str]], tuple[str, ...]]
 
@@ -243,9 +241,10 @@ def _named(tree: Tree, files: tuple[str, ...], at: str, hint: str) -> tuple[str,
 
 def _compose_file_variable(env: bytes) -> tuple[str, ...]:
     """Files that a project's `.env` names (compose: COMPOSE_FILE, COMPOSE_PATH_SEPARATOR)."""
-    values = dict(re.findall(_SETTING, env.decode("utf-8", "replace")))
-    separator = values.get("COMPOSE_PATH_SEPARATOR") or ":"
-    return tuple(one.strip() for one in values.get("COMPOSE_FILE", "").split(separator) if one.strip())
+    known = dict(assignments(env.decode("utf-8", "replace")))
+    separator = known.get("COMPOSE_PATH_SEPARATOR") or ":"
+    named = expanded("COMPOSE_FILE", known).split(separator)
+    return tuple(one.strip() for one in named if one.strip())
 
 
 def _ways(trees: Sequence[Tree], path: str) -> set[str]:
