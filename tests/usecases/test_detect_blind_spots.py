@@ -32,6 +32,24 @@ def turn(repo: Checkout, link: str, to: str) -> str:
     return repo.commit()
 
 
+@pytest.mark.parametrize(("attributes", "expected"), [
+    ("* text eol=crlf\n", "recreate"),
+    ("conf/*.sh eol=crlf\n", "recreate"),
+    ("*.sh ident\n", "recreate"),
+    ("*.png binary\n", "none"),
+    ("* text=auto\n*.js linguist-vendored\n", "none"),
+    ("other/* eol=crlf\n", "none"),
+])  # fmt: skip
+def test_attributes_that_have_a_mounted_file_written_differently(
+    repo: Checkout, attributes: str, expected: str
+) -> None:
+    text = "services: {web: {image: w, volumes: ['./conf:/conf']}, app: {build: {context: conf}}}\n"
+    files = {"compose.yml": text, "conf/run.sh": "1\n", "other/a": "1\n"}
+    decision = decide(repo, files, {".gitattributes": attributes})
+    assert action(decision) == expected
+    assert action(decision, "app") == {"recreate": "rebuild"}.get(expected, "none")
+
+
 # --- values that come from variables --------------------------------------------------------------
 
 

@@ -11,6 +11,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
+from dual_update.adapters.attributes import rewritten
 from dual_update.adapters.process import Result, run, scrubbed
 from dual_update.core.errors import UsageError, WorldError
 from dual_update.core.submodule import SubmoduleMove, owner_and_name
@@ -134,6 +135,19 @@ class Objects:
         for meta, path in zip(parts[0::2], parts[1::2], strict=False):
             old_mode, new_mode, old_id, new_id, _ = meta.lstrip(":").split(" ")
             yield FileChange(path, old_mode, new_mode, old_id, new_id)
+
+    def rewritten(self, before: str, after: str, changes: Sequence[FileChange]) -> Iterator[FileChange]:
+        """Files that are the same in git and are written differently by a checkout."""
+
+        def git(index: Path, arguments: tuple[str, ...], stdin: bytes) -> str:
+            environment = scrubbed({**self._environment, "GIT_INDEX_FILE": str(index)})
+            result = run(["git", *arguments], cwd=self._where, env=environment, stdin=stdin)
+            if result.code != 0:
+                raise WorldError(f"git {arguments[0]} failed in {self._where}: {_last_line(result)}")
+            return result.out
+
+        for path in rewritten(git, before, after, [one.path for one in changes]):
+            yield FileChange(path, "100644", "100644", "earlier", "now")
 
     def between(self, before: str | None, after: str | None) -> tuple[str, ...]:
         """Commits on the way, newest first, as short id and subject."""
@@ -325,10 +339,13 @@ class GitTree:
     def changed_from(self, old: "GitTree | None") -> Iterator[FileChange]:
         """Every path that differs, submodules' included; the pointers themselves too."""
         before = old.commit if old is not None else self._objects.empty_tree()
-        for one in self._objects.diff(before, self._commit):
+        changes = tuple(self._objects.diff(before, self._commit))
+        for one in changes:
             yield one
             if one.is_submodule:
                 yield from self._inside(one, old)
+        if old is not None:
+            yield from self._objects.rewritten(before, self._commit, changes)
 
     def removed(self) -> Iterator[FileChange]:
         """Every path of this commit, as one that is no more."""
