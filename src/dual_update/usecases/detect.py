@@ -208,7 +208,9 @@ def select_files(tree: Tree, project: Project) -> tuple[str, ...]:
     at = f" of commit {tree.commit[:12]}"
     prefix = f"{project.directory}/" if project.directory else ""
     if project.files:
-        return _named(tree, project.files, at, "Check the path given with -f.")
+        return _named(
+            tree, project.files, at, "Check the path given with -f, and that the file is committed."
+        )
     listed = _compose_file_variable(tree.read(f"{prefix}.env") or b"")
     if listed:
         paths = tuple(posixpath.normpath(prefix + one) for one in listed)
@@ -217,7 +219,7 @@ def select_files(tree: Tree, project: Project) -> tuple[str, ...]:
     if not found:
         raise UsageError(
             f"No compose file in {project.directory or 'the root'}{at}.",
-            hint=f"Looked for {', '.join(STANDARD_FILES)}. Name yours with -f FILE.",
+            hint=f"Looked for {', '.join(STANDARD_FILES)}. Commit yours, or name it with -f FILE.",
         )
     if len(found) > 1:
         raise UsageError(
