@@ -16,7 +16,7 @@ from dual_update.core.command import Command
 from dual_update.core.custom import usual_plan
 from dual_update.core.decision import Decision
 from dual_update.core.diff import Change
-from dual_update.core.hooks import run_step
+from dual_update.core.hooks import is_touching, run_step
 from dual_update.core.plan import Plan, Step
 from dual_update.core.strategies import Revamp, Settle, Situation, Strategy, WatchtowerLane
 
@@ -31,6 +31,7 @@ __all__ = [
     "Step",
     "Strategy",
     "WatchtowerLane",
+    "is_touching",
     "run_step",
     "usual_plan",
 ]

@@ -83,7 +83,7 @@ def test_the_examples_own_tests(installed: Path) -> None:
         check=False,
     )
     assert done.returncode == 0, done.stdout + done.stderr
-    assert "6 passed" in done.stdout
+    assert "7 passed" in done.stdout
 
 
 def test_a_migration_is_part_of_the_transaction(installed: Path, shop: Cluster, images: Images) -> None:

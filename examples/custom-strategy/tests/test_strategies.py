@@ -13,11 +13,10 @@ from dual_update.core.rules import judge
 from dual_update.strategies import Situation
 
 
-def situation() -> Situation:
+def situation(**more: object) -> Situation:
     def shop(web: str) -> Rendered:
-        return Rendered(
-            "shop", services={"web": {"image": web}, "db": {"image": "db:1"}}, files=("compose.yml",)
-        )
+        services = {"web": {"image": web, **more}, "db": {"image": "db:1"}}
+        return Rendered("shop", services=services, files=("compose.yml",))
 
     before, after = shop("web:1"), shop("web:2")
     running = tuple(
@@ -36,3 +35,9 @@ def test_only_at_night(hour: int, is_quiet: bool) -> None:
 def test_the_migration_comes_right_before_the_first_replacement() -> None:
     steps = [f"{one.op} {one.target}" for one in Migrating().execute(situation()).steps]
     assert steps[steps.index("run migrate") + 1] == "roll web"
+
+
+def test_it_comes_before_a_replacement_without_a_gap_too() -> None:
+    start_first = {"update_config": {"order": "start-first"}}
+    steps = [f"{one.op} {one.target}" for one in Migrating().execute(situation(deploy=start_first)).steps]
+    assert steps[steps.index("run migrate") + 1] == "beside web"

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 
-from dual_update.strategies import Change, Command, Plan, Situation, run_step, usual_plan
+from dual_update.strategies import Change, Command, Plan, Situation, is_touching, run_step, usual_plan
 
 QUIET_HOURS = range(1, 5)
 """Hours of the day, in UTC, at which nobody shops."""
@@ -39,9 +39,9 @@ class Migrating:
 
     def execute(self, situation: Situation) -> Plan:
         plan = usual_plan(situation)
-        if situation.is_first:  # an empty database is made by the application itself
+        place = next((at for at, step in enumerate(plan.steps) if is_touching(step)), None)
+        if situation.is_first or place is None:  # an empty database is made by the application itself
             return plan
-        place = next(at for at, step in enumerate(plan.steps) if step.op in {"roll", "recreate", "revamp"})
         migrate = run_step("migrate", self.migration, "the new version needs the new tables")
         return Plan(
             plan.strategy,
