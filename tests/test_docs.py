@@ -11,6 +11,7 @@ from types import ModuleType
 import click
 import pytest
 
+from dual_update.core.custom import KNOWN
 from dual_update.core.errors import ExitCode
 from dual_update.edges.cli import cli
 
@@ -92,6 +93,29 @@ def test_files_that_the_documents_name_exist() -> None:
             assert (ROOT / file).exists(), f"{path.name} names {file}"
         for file in re.findall(r"`((?:core|usecases|adapters|edges)/\w+\.py)`", text):
             assert (ROOT / "src" / "dual_update" / file).exists(), f"{path.name} names {file}"
+
+
+def test_headings_that_links_lead_to_exist() -> None:
+    for path in DOCUMENTS:
+        for link, anchor in re.findall(r"\]\(([^)#\s]*)#([^)]+)\)", path.read_text()):
+            if "://" not in link:
+                target = path.parent / link if link else path
+                assert anchor in headings(target), f"{path.name}: {target.name} has no heading #{anchor}"
+
+
+def headings(path: Path) -> set[str]:
+    """As GitHub makes anchors of them."""
+    text = re.sub(r"^```.*?^```", "", path.read_text(), flags=re.DOTALL | re.MULTILINE)
+    found = re.findall(r"^#+ (.*)$", text, flags=re.MULTILINE)
+    return {re.sub(r"[^\w -]", "", one).lower().replace(" ", "-") for one in found}
+
+
+def test_the_steps_that_strategies_may_return_are_listed() -> None:
+    line = re.search(
+        r"^- every step is a known one.*$", (ROOT / "docs/strategies.md").read_text(), re.MULTILINE
+    )
+    assert line
+    assert set(re.findall(r"`(\w+)`", line[0])) == KNOWN
 
 
 @pytest.fixture
