@@ -172,7 +172,9 @@ def test_an_output_that_cannot_be_written(refused: Refused, output: str) -> None
 
 def test_no_git(refused: Refused, tmp_path: Path) -> None:
     (tmp_path / "bin").mkdir()
-    assert "git cannot be started" in refused(code=1, PATH=str(tmp_path / "bin"))
+    words = refused(code=1, PATH=str(tmp_path / "bin"))
+    assert "git cannot be started" in words
+    assert "Install git" in words
 
 
 def test_no_compose(tmp_path: Path, repo: Checkout) -> None:

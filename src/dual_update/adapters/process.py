@@ -75,7 +75,11 @@ def run(
         try:
             process = start() if confinement is None else _confined(confinement, start)
         except OSError as error:
-            raise WorldError(f"{command[0]} cannot be started: {error.strerror or error}.") from error
+            is_missing = isinstance(error, FileNotFoundError) and str(error.filename) != str(cwd)
+            raise WorldError(
+                f"{command[0]} cannot be started: {error.strerror or error}.",
+                hint=f"Install {command[0]}, or put it on PATH." if is_missing else "",
+            ) from error
         try:
             out, err = process.communicate(stdin, timeout=timeout_seconds)
         except subprocess.TimeoutExpired as error:
