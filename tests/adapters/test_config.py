@@ -198,6 +198,9 @@ def test_the_commands(tmp_path: Path) -> None:
     assert runner.invoke(config_group, ["check", str(good)]).output == f"{good}: no mistakes.\n"
     assert isinstance(runner.invoke(config_group, ["check", str(bad)]).exception, DualUpdateError)
     assert isinstance(runner.invoke(config_group, ["check", str(tmp_path / "no")]).exception, UsageError)
+    none = runner.invoke(config_group, ["check", "--repo", str(tmp_path)])
+    assert none.exit_code == 0
+    assert "the defaults hold" in none.output
     shown = runner.invoke(config_group, ["show", "--config", str(good), "--format", "json"]).output
     assert json.loads(shown)["retention"] == {"runs": 5, "backups": 2}
     defaults = runner.invoke(config_group, ["show", "--repo", str(tmp_path)]).output

@@ -22,6 +22,9 @@ def check_command(files: tuple[Path, ...], repo: Path) -> int:
     """Check config files [.github/dual-update.yml]; a file with `clusters` is a multi-cluster.yml."""
     from dual_update.adapters.config import check_file
 
+    if not files and not (repo / CONFIG_PATH).exists():
+        click.echo(f"There is no {repo / CONFIG_PATH}, and none is needed: the defaults hold.")
+        return ExitCode.DONE
     for path in files or (repo / CONFIG_PATH,):
         click.echo(check_file(path))
     return ExitCode.DONE
