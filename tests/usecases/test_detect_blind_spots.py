@@ -64,6 +64,14 @@ def test_a_value_that_a_secret_or_config_takes_from_a_variable(repo: Checkout, k
     assert decide(repo, {}, {".env": "ONE=${PART}-a\nPART=second\nOTHER=2\n"}).update_type == "none"
 
 
+@pytest.mark.parametrize("value", ['"-----BEGIN\n%d\n-----END"', "'a\n\n%d'", r'"{\"key\": %d}"', '"\\\n%d"'])
+def test_a_value_of_many_lines_or_with_quotes_in_it(repo: Checkout, value: str) -> None:
+    files = {"compose.yml": "services: {web: {image: w, secrets: [s]}}\nsecrets: {s: {environment: KEY}}\n"}
+    before = {**files, ".env": f"KEY={value % 1}\nOTHER=1\n"}
+    assert action(decide(repo, before, {".env": f"KEY={value % 2}\nOTHER=1\n"})) == "recreate"
+    assert action(decide(repo, {}, {".env": f"KEY={value % 2} # said\nOTHER=2\n"})) == "none"
+
+
 def test_a_secret_of_a_variable_that_only_the_host_knows_is_conditional(
     repo: Checkout,
 ) -> None:
@@ -266,6 +274,31 @@ def test_who_joins_a_container_by_its_fixed_name_goes_along(repo: Checkout) -> N
     )
     decision = decide(repo, {"compose.yml": text % 1}, {"compose.yml": text % 2})
     assert (action(decision), action(decision, "other")) == ("recreate", "none")
+
+
+@pytest.mark.parametrize("include", [
+    "{path: part.yml, project_directory: 'my dir'}",
+    "{path: part.yml, project_directory: '${NONE:-my} dir'}",
+    "my dir/part",
+])  # fmt: skip
+def test_the_dot_env_of_an_include_with_an_odd_name(repo: Checkout, include: str) -> None:
+    part = "services: {web: {image: 'w:${TAG}'}}\n"
+    files = {"compose.yml": f"include: [{include}]\n", "part.yml": part, "my dir/part": part}
+    decision = decide(repo, {**files, "my dir/.env": "TAG=1\n"}, {"my dir/.env": "TAG=2\n"})
+    assert decision.services["web"].image_after == "w:2"
+    assert action(decision) == "roll"
+
+
+def test_a_key_that_is_written_in_escapes(repo: Checkout) -> None:
+    text = 'services: {web: {image: w, "env_fil\\x65": [{path: web.env, "requir\\x65d": false}]}}\n'
+    assert action(decide(repo, {"compose.yml": text, "web.env": "A=1\n"}, {"web.env": "A=2\n"})) == "recreate"
+
+
+def test_a_compose_file_without_an_ending(repo: Checkout) -> None:
+    text = "services: {web: {image: w, models: [m]}}\nmodels: {m: {model: 'ai/%d'}}\n"
+    base = repo.commit({"stack": text % 1})
+    repo.commit({"stack": text % 2})
+    assert action(repo.detect(base, files=["stack"]).decision) == "recreate"
 
 
 def test_an_env_file_of_an_include_that_git_does_not_hold_is_conditional(repo: Checkout) -> None:

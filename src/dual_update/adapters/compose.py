@@ -94,6 +94,7 @@ _NO_VALUE = (
 )
 
 _LOOKS_FURTHER = re.compile(rb"env_file|extends|include|label_file")
+_MAY_BE_OPTIONAL = re.compile(rb"required|\\[xuU][0-9a-fA-F]|!!binary")  # a key can be written in escapes
 _MERGES = re.compile(
     rb"""(?:^|[\s{,"'-])["']?(?:extends|include)["']?[ \t]*:"""
     rb"""(?P<value>[ \t]*(?:\{[^{}]*\}|\[[^\]]*\]|[^,{}\[\]]*))"""
@@ -244,7 +245,7 @@ class _Rendering:
 
         Compose asks for none of these, and its model does not name them once it is resolved.
         """
-        if not any(b"required" in one and b"env_file" in one for one in self._written.values()):
+        if not any(_MAY_BE_OPTIONAL.search(one) for one in self._written.values()):
             return False
         raw = self._config(files, "--no-interpolate", "--format", "json")
         if raw.code != 0:
@@ -318,9 +319,8 @@ class _Rendering:
                 raise self._outside_path(found["path"])
             if path in self._written:
                 return False
-            if path not in self._consulted and self._write(path):
-                if found.re is _OPENED and self._is_yaml(path):
-                    self._composed.add(path)
+            is_merged = found.re is _OPENED and not self._is_environment(path)
+            if path not in self._consulted and self._write(path, is_merged=is_merged):
                 return True
             if found.re is _MISSING[0] or self._is_environment(path):
                 self._conditional.append(path)
@@ -334,16 +334,18 @@ class _Rendering:
         root = str(self._root) + "/"
         return absolute[len(root) :] if absolute.startswith(root) else None
 
-    def _write(self, path: str) -> bool:
+    def _write(self, path: str, *, is_merged: bool = False) -> bool:
         self._consulted.add(path)
         content = self._tree.read(path)
         if content is None:
             return False
+        if is_merged:
+            self._composed.add(path)
         self._put(path, content)
         beside = os.path.join(os.path.dirname(path), ".env")  # noqa: PTH118, PTH120
         if self._is_yaml(path) and beside not in self._consulted:
             self._write(beside)  # an included file has its own
-        if path.endswith((".yml", ".yaml")) and _LOOKS_FURTHER.search(content):
+        if self._is_yaml(path) and _LOOKS_FURTHER.search(content):
             self._foresee(path, content)
         return True
 
@@ -354,6 +356,9 @@ class _Rendering:
             self._known = frozenset(self._tree.list())
         if b"project_directory" in content:
             self._make_directories()
+            for one in self._known:  # which of these counts may hang on a variable; compose asks for none
+                if posixpath.basename(one) == ".env" and one not in self._consulted:
+                    self._write(one)
         here = os.path.dirname(path)  # noqa: PTH120  a path of a tree, not of this machine
         merged = _merged(content)
         for token in set(_TOKEN.findall(content)):
@@ -431,7 +436,8 @@ class _Rendering:
         }
 
     def _is_yaml(self, path: str) -> bool:
-        return path.endswith((".yml", ".yaml", ".json")) and (self._root / path).is_file()
+        is_named = path.endswith((".yml", ".yaml", ".json")) or path in self._composed
+        return is_named and (self._root / path).is_file()
 
     def _profiles(self, *env_files: str) -> frozenset[str]:
         """Profiles that the project's `.env` switches on: the first of them that says so."""

@@ -59,17 +59,18 @@ def masked_all(value: Any, hidden: Iterable[str]) -> Any:
     return value
 
 
-_ASSIGNMENT = re.compile(r"^[ \t]*(?:export[ \t]+)?([A-Za-z_][A-Za-z0-9_.]*)[ \t]*[=:][ \t]*(.*)$", re.M)
+_ASSIGNMENT = re.compile(
+    r"^[ \t]*(?:export[ \t]+)?([A-Za-z_][A-Za-z0-9_.]*)[ \t]*[=:][ \t]*"
+    r"""(?:"((?:[^"\\]|\\[\s\S])*)"|'((?:[^'\\]|\\[\s\S])*)'|(.*))""",
+    re.M,
+)
 
 
 def assignments(text: str) -> Iterator[tuple[str, str]]:
-    """Names and values of an env file, roughly: quotes are taken off, nothing is expanded."""
-    for name, raw in _ASSIGNMENT.findall(text):
-        value = raw.strip()
-        if value[:1] in {"'", '"'}:
-            value = value[1:].split(value[0], 1)[0]
-        else:
-            value = re.split(r"\s#", value, maxsplit=1)[0].rstrip()
+    """Names and values of an env file, roughly: quotes are taken off, nothing is expanded. A value in quotes
+    may have many lines."""
+    for name, double, single, bare in _ASSIGNMENT.findall(text):
+        value = double or single or re.split(r"\s#", bare.strip(), maxsplit=1)[0].strip("\"' \t\r")
         if value:
             yield name, value
 
