@@ -449,6 +449,13 @@ def test_a_compose_file_in_a_context_is_no_code(repo: Checkout) -> None:
     assert decision.update_type == "none"
 
 
+def test_a_comment_in_a_compose_file_behind_a_link_is_no_code(repo: Checkout) -> None:
+    (repo.directory / "compose.yml").symlink_to("deploy/one.yml")
+    text = "services: {web: {build: .}, db: {image: d, volumes: ['./deploy:/conf']}}\n"
+    decision = decide(repo, {"deploy/one.yml": text}, {"deploy/one.yml": "# x\n" + text})
+    assert decision.update_type == "none"
+
+
 def test_who_runs_or_builds_upon_an_image_that_is_built_here_follows_it(repo: Checkout) -> None:
     text = (
         "services:\n  base: {build: ./base, image: 'me/base'}\n"

@@ -269,7 +269,7 @@ def _content(
     for mounted, services in _mounts(before, after).items():
         for path in _ways(trees, mounted):  # a mounted link shows what it leads to
             mounts.setdefault(path, set()).update(services)
-    judged = _judged(before, after)
+    judged = _judged(trees, before, after) if mounts else set()
     for path in (one.path for one in changed if not one.is_submodule):
         steps = path.split("/")
         for count in range(len(steps) if path in judged else 0, len(steps) + 1):
@@ -281,9 +281,10 @@ def _content(
     ]
 
 
-def _judged(*sides: Rendered) -> set[str]:
-    """Compose files, which are compared as models."""
-    return {path for side in sides for path in side.composed}
+def _judged(trees: Sequence[Tree], *sides: Rendered) -> set[str]:
+    """Compose files, which are compared as models, and where those lie that are links."""
+    named = {path for side in sides for path in side.composed}
+    return named.union(tree.real(path) for tree in trees for path in named)
 
 
 def _mounts(*sides: Rendered) -> dict[str, set[str]]:
@@ -309,10 +310,10 @@ def _code(
     """
     tree = trees[0]
     users: dict[str, set[str]] = {}
-    judged = _judged(before, after)
-    paths = [one.path for one in changed if one.path not in judged and not one.is_submodule]
-    if not paths:
+    if not changed or not any(is_built(service) for service in after.services.values()):
         return []
+    judged = _judged(trees, before, after)
+    paths = [one.path for one in changed if one.path not in judged and not one.is_submodule]
     who_holds = followers(after)
     sent: dict[tuple[str, str | None], tuple[str, ...]] = {}
     for name, service in after.services.items():
