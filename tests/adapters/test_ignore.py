@@ -27,6 +27,21 @@ class Tree:
 
 
 @pytest.mark.parametrize(
+    ("before", "after", "is_sent"),
+    [
+        ("*\n!src\n", "# said\n\n*\n  !src\n", False),
+        ("*\n!src\n", "*\n!lib\n", True),
+        ("src\n", "# said\nsrc\n", True),  # it goes into the image itself
+    ],
+)
+def test_a_comment_in_an_ignore_file_that_is_left_out_changes_nothing(
+    before: str, after: str, is_sent: bool
+) -> None:
+    old, new = Tree({".dockerignore": before}), Tree({".dockerignore": after})
+    assert bool(sent_to_build(new, "", "Dockerfile", [".dockerignore"], old)) == is_sent
+
+
+@pytest.mark.parametrize(
     ("ignore", "path", "is_sent"),
     [
         ("*.md", "README.md", False),

@@ -14,9 +14,12 @@ from dual_update.usecases.ports import Tree
 Matches = Callable[[str], bool]
 
 
-def sent_to_build(tree: Tree, context: str, dockerfile: str | None, paths: Iterable[str]) -> tuple[str, ...]:
+def sent_to_build(
+    tree: Tree, context: str, dockerfile: str | None, paths: Iterable[str], before: Tree | None = None
+) -> tuple[str, ...]:
     """Those of `paths` that a build of `context` would read: below it and not ignored, its Dockerfile, and
-    the ignore file itself, because with another one other files go in."""
+    the ignore file itself, because with another one other files go in (not if it says what it said
+    `before`)."""
     prefix = f"{context}/" if context else ""
     changed = set(paths)
     found = {path for path in changed if path.startswith(prefix) or path == context}
@@ -24,7 +27,10 @@ def sent_to_build(tree: Tree, context: str, dockerfile: str | None, paths: Itera
     if found:
         patterns = _patterns(tree, candidates)
         found = {path for path in found if not _is_ignored(path[len(prefix) :], patterns)}
-    found.update(changed.intersection([*candidates, dockerfile] if dockerfile else candidates))
+    if before is None or _lines(before, candidates) != _lines(tree, candidates):
+        found.update(changed.intersection(candidates))
+    if dockerfile in changed:
+        found.add(dockerfile)
     return tuple(sorted(found))
 
 
@@ -47,13 +53,17 @@ def _at_any_depth(line: str) -> str:
 
 
 def _patterns(tree: Tree, candidates: Iterable[str]) -> list[tuple[bool, Matches]]:
-    """(is an exception, pattern) in order. The file beside the Dockerfile wins over the context's."""
+    """(is an exception, pattern) in order."""
+    return [one for one in map(_parsed, _lines(tree, candidates)) if one is not None]
+
+
+def _lines(tree: Tree, candidates: Iterable[str]) -> list[str]:
+    """What the ignore file says, without comments. The one beside the Dockerfile wins over the context's."""
     for candidate in candidates:
         content = tree.read(candidate)
         if content is not None:
             lines = content.decode("utf-8", "replace").lstrip("\ufeff").splitlines()
-            parsed = (_parsed(line.strip()) for line in lines if not line.startswith("#"))
-            return [one for one in parsed if one is not None]
+            return [line.strip() for line in lines if line.strip() and not line.startswith("#")]
     return []
 
 

@@ -5,6 +5,7 @@ from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import PurePosixPath
 from threading import Thread
+from typing import Protocol
 
 from dual_update.core.decision import Decision, Sides, decide
 from dual_update.core.diff import Change, Op, compare
@@ -28,7 +29,18 @@ from dual_update.usecases.ports import FileChange, Registry, Renderer, Repositor
 STANDARD_FILES = ("compose.yaml", "compose.yml", "docker-compose.yaml", "docker-compose.yml")
 OVERRIDE_FILES = tuple(name.replace("compose.", "compose.override.") for name in STANDARD_FILES)
 
-SentToBuild = Callable[[Tree, str, str | None, Iterable[str]], tuple[str, ...]]
+
+class SentToBuild(Protocol):
+    """Those of the paths that a build of a context reads; `before` is the tree that they differ from."""
+
+    def __call__(
+        self,
+        tree: Tree,
+        context: str,
+        dockerfile: str | None,
+        paths: Iterable[str],
+        before: Tree | None = None,
+    ) -> tuple[str, ...]: ...
 
 
 @dataclass(frozen=True)
@@ -328,7 +340,7 @@ def _code(
             beside = ignores_of(service, context)
             build = (tree.real(context), beside and tree.real(beside))
             if build not in sent:
-                sent[build] = sent_to_build(tree, *build, paths)
+                sent[build] = sent_to_build(tree, *build, paths, trees[-1])
             reads.update(sent[build])
         for path in reads if runs else ():
             users.setdefault(path, set()).update(runs)
