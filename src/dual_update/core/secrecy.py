@@ -60,7 +60,7 @@ def masked_all(value: Any, hidden: Iterable[str]) -> Any:
 
 
 _ASSIGNMENT = re.compile(
-    r"^[ \t]*(?:export[ \t]+)?([A-Za-z_][A-Za-z0-9_.]*)[ \t]*[=:][ \t]*"
+    r"^[ \t]*(?:export[ \t]+)?([A-Za-z_][A-Za-z0-9_.-]*)[ \t]*[=:][ \t]*"
     r"""(?:"((?:[^"\\]|\\[\s\S])*)"|'((?:[^'\\]|\\[\s\S])*)'|(.*))""",
     re.M,
 )
@@ -69,8 +69,8 @@ _ASSIGNMENT = re.compile(
 def assignments(text: str) -> Iterator[tuple[str, str]]:
     """Names and values of an env file, roughly: quotes are taken off, nothing is expanded. A value in quotes
     may have many lines."""
-    for name, double, single, bare in _ASSIGNMENT.findall(text):
-        value = double or single or re.split(r"\s#", bare.strip(), maxsplit=1)[0].strip("\"' \t\r")
+    for name, double, single, bare in _ASSIGNMENT.findall(text.lstrip("\ufeff")):
+        value = double or single or re.split(r"\s#", bare.strip(), maxsplit=1)[0].rstrip()
         if value:
             yield name, value
 
