@@ -35,9 +35,17 @@ MODEL = Rendered(
 
 
 def test_a_path_beside_the_repository_or_further_up() -> None:
-    paths = ("/outside", "/outside/x", "/outside/../x", "/outside/../../../x", "/src/../x", "/outsider")
+    paths = (
+        "/outside",
+        "/outside/x",
+        "/outside/../x",
+        "/outside/../../../x",
+        "/src/../x",
+        "/outsider",
+        "//src/x",
+    )
     assert [at(one, "/srv/git/shop") for one in paths] == [
-        "/srv/git", "/srv/git/x", "/srv/x", "/x", "/srv/git/shop/../x", "/outsider",
+        "/srv/git", "/srv/git/x", "/srv/x", "/x", "/srv/git/shop/../x", "/outsider", "/src/x",
     ]  # fmt: skip
     assert at("/outside", "/shop") == "/"
 

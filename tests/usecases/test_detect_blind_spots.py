@@ -72,6 +72,14 @@ def test_a_value_of_many_lines_or_with_quotes_in_it(repo: Checkout, value: str) 
     assert action(decide(repo, {}, {".env": f"KEY={value % 2} # said\nOTHER=2\n"})) == "none"
 
 
+@pytest.mark.parametrize(("name", "before", "after"), [
+    ("KEY", "\ufeffKEY=1", "\ufeffKEY=2"), ("KEY", 'KEY=a"', "KEY=a"), ("my-key", "my-key=1", "my-key=2"),
+])  # fmt: skip
+def test_a_value_that_is_written_oddly(repo: Checkout, name: str, before: str, after: str) -> None:
+    text = f"services: {{web: {{image: w, secrets: [s]}}}}\nsecrets: {{s: {{environment: {name}}}}}\n"
+    assert action(decide(repo, {"compose.yml": text, ".env": before}, {".env": after})) == "recreate"
+
+
 def test_a_secret_of_a_variable_that_only_the_host_knows_is_conditional(
     repo: Checkout,
 ) -> None:
@@ -252,6 +260,7 @@ def test_a_path_that_leaves_the_working_directory_and_comes_back(repo: Checkout)
     ("{image: w, volumes: ['../..:/all']}", "recreate"),
     ("{build: {context: .., dockerfile_inline: FROM scratch}}", "rebuild"),
     ("{image: w, volumes: ['../data:/data']}", "none"),
+    ("{image: w, volumes: ['/src/code:/code', '/outside:/all']}", "none"),
 ])  # fmt: skip
 def test_a_folder_around_the_repository_shows_all_of_it(repo: Checkout, service: str, expected: str) -> None:
     files = {"compose.yml": f"services: {{web: {service}}}\n", "code/a": "1"}

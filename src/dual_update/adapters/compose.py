@@ -99,9 +99,9 @@ _MERGES = re.compile(
     rb"""(?:^|[\s{,"'-])["']?(?:extends|include)["']?[ \t]*:"""
     rb"""(?P<value>[ \t]*(?:\{[^{}]*\}|\[[^\]]*\]|[^,{}\[\]]*))"""
 )
-_PATH_BY_PWD = re.compile(
-    rf'("(?:source|context|dockerfile|device|file|path)": "){re.escape(HERE_ROOT)}(?=["/])'
-)
+_PATH_FIELD = '("(?:source|context|dockerfile|device|file|path)": ")'
+_PATH_BY_PWD = re.compile(rf'{_PATH_FIELD}{re.escape(HERE_ROOT)}(?=["/])')
+_PATH_LIKE_OURS = re.compile(rf'{_PATH_FIELD}(?={SOURCE_ROOT}["/]|{OUTSIDE_ROOT}["/])')
 _MOST_VARIABLES = 4
 _VARIABLE = re.compile(r"\$\{(?:[^{}]|\{(?:[^{}]|\{[^{}]*\})*\})*\}|\$\w+")
 _REFERENCE = re.compile(rb"\$\{?([A-Za-z_][A-Za-z0-9_]*)")
@@ -402,6 +402,7 @@ class _Rendering:
         """The model with this scratch directory's paths rewritten. The directory's name is random."""
         if "\n" + "  " * DEEPEST in text:  # compose indents by two
             raise self._refused(f"values are nested deeper than {DEEPEST} levels.")
+        text = _PATH_LIKE_OURS.sub(r"\1/", text)  # the host's own /src is //src, see `placement.at`
         text = text.replace(_as_go_writes(str(self._root)), SOURCE_ROOT)
         for count, place in enumerate(self._around):
             text = text.replace(_as_go_writes(str(place)), OUTSIDE_ROOT + "/.." * count)

@@ -62,7 +62,7 @@ def at(path: str, root: str) -> str:
         return posixpath.normpath(PurePosixPath(root).parent / path[len(OUTSIDE_ROOT) + 1 :])
     if path == SOURCE_ROOT or path.startswith(f"{SOURCE_ROOT}/"):
         return root.rstrip("/") + path[len(SOURCE_ROOT) :] or "/"
-    return path
+    return path[1:] if path.startswith("//") else path  # the host's own /src, told apart from ours
 
 
 def on_host(rendered: Rendered, words: Mapping[str, str]) -> Rendered:
