@@ -29,15 +29,15 @@ def rollback(cluster: Cluster) -> dict[str, Any]:
 
 
 @pytest.mark.parametrize(
-    ("extra", "fewest", "most"),
+    ("extra", "has_gap", "most"),
     [
-        (deploy(UPDATE, GENTLE), 2, 3),
-        (deploy(UPDATE), 0, 2),  # without a word: as fast as it goes
+        (deploy(UPDATE, GENTLE), False, 3),
+        (deploy(UPDATE), True, 2),  # without a word: as fast as it goes
     ],
     ids=["start-first", "at once"],
 )
 def test_a_rollback_by_hand_goes_by_it(
-    world: World, images: Images, extra: str, fewest: int, most: int
+    world: World, images: Images, extra: str, has_gap: bool, most: int
 ) -> None:
     cluster = deployed(world, images, two(images, extra=extra), config())
     old = cluster.containers()
@@ -46,7 +46,7 @@ def test_a_rollback_by_hand_goes_by_it(
     assert apply(cluster)["outcome"] == "succeeded"
     with running_counts(cluster, "web") as counts:
         assert rollback(cluster)["outcome"] == "succeeded"
-    assert (min(counts), max(counts)) == (fewest, most)
+    assert (min(counts) < 2, max(counts)) == (has_gap, most)  # a busy machine does not see every moment
     now = cluster.containers()
     assert sorted((c.service, c.image_id, c.config_hash) for c in now) == sorted(
         (c.service, c.image_id, c.config_hash) for c in old
