@@ -249,6 +249,19 @@ def test_replicas_go_one_after_another(world: World, images: Images) -> None:
     assert compose_would_touch(cluster) == set()
 
 
+def test_a_broken_image_costs_one_replica_of_several(world: World, images: Images) -> None:
+    three = "    deploy: {replicas: 3}\n"
+    cluster = deployed(world, images, two(images, extra=three), config())
+    before = {(c.id, c.started_at) for c in cluster.containers()}
+    images.push("web:2", "bad", flavour="crash")
+    cluster.commit({"compose.yml": two(images, "web:2", three)})
+    assert apply(cluster, code=1)["outcome"] == "rolled_back"
+    now = {(c.id, c.started_at) for c in cluster.containers()}
+    assert len(now) == 4
+    assert len(now & before) == 3
+    assert compose_would_touch(cluster) == set()
+
+
 def test_a_nameless_volume_forbids_two_at_once(world: World, images: Images) -> None:
     extra = f"{START_FIRST}    volumes: ['/nameless']\n".replace("replicas: 2", "replicas: 1")
     cluster = deployed(world, images, two(images, extra=extra), config())

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from dual_update.core.cluster import Container
 from dual_update.core.errors import StepFailed
 from dual_update.core.model import Rendered
-from dual_update.core.rolling import Rolling, rolling_back
+from dual_update.core.rolling import Rolling, rolling_back, why_not_one_by_one
 from dual_update.core.snapshot import Snapshot
 from dual_update.core.strategies import jobs
 from dual_update.usecases.ports import ComposeProject
@@ -29,9 +29,11 @@ def return_in_batches(
     kept = [one for one in now if one.id in snapshot.ids]
     leaving = [one for one in now if one.id not in snapshot.ids]
     missing = len(snapshot.of(service)) - len(kept)
-    rolling = rolling_back(service, old, now, missing)
     is_whole = all(one.is_running for one in kept) and all(one.is_running for one in snapshot.of(service))
-    if rolling is None or not is_whole or not any(one.is_running for one in leaving):
+    rolling = rolling_back(service, old, now, missing) if any(one.is_running for one in leaving) else None
+    if rolling is None and kept and service in old.services and not why_not_one_by_one(service, old, now):
+        rolling = Rolling(parallelism=0)  # at once, but for those that never left: they go on answering
+    if rolling is None or not is_whole or not missing:  # nobody missing: it follows another, as a whole
         return False
     size, back = rolling.parallelism or missing, len(kept)
     while missing:
