@@ -1,5 +1,7 @@
 """Plans as literals: what is wanted and what runs go in, the printed plan comes out."""
 
+from dataclasses import replace
+
 from dual_update.core import plan as plans
 from dual_update.core.cluster import Container, Observed
 from dual_update.core.decision import Decision, Sides, decide
@@ -89,6 +91,16 @@ def test_what_a_person_runs_from_behind_a_profile_is_left_alone() -> None:
     assert not [one for one in nothing if one.split()[0] in plans.TOUCHING]
     assert "roll web" in steps(same, rendered(web=WEB2, debug=debug), running("web", "debug"))
     assert "remove debug" in steps(rendered(web=WEB1, debug=DB), same, running("web", "debug"))
+
+
+def test_what_a_person_runs_goes_with_its_network() -> None:
+    same = rendered(
+        web=WEB1, debug={"image": "debug:1", "profiles": ["debug"], "networks": {"default": None}}
+    )
+    found = steps(same, replace(same, networks={"default": {"internal": True}}), running("web", "debug"))
+    assert "remove debug" in found
+    found = steps(same, replace(same, networks={"other": {"internal": True}}), running("web", "debug"))
+    assert "remove debug" not in found
 
 
 def test_what_someone_paused_or_multiplied_is_told() -> None:

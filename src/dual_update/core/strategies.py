@@ -263,7 +263,10 @@ def _why(situation: Situation, service: str) -> str:
 
 
 def _gone(situation: Situation, service: str) -> str:
-    return "behind a profile now" if service in situation.after.services else "no longer in the compose files"
+    if service not in situation.after.services:
+        return "no longer in the compose files"
+    is_new = service in situation.before.services and situation.before.is_active(service)
+    return "behind a profile now" if is_new else "a network that it is on is made anew or goes"
 
 
 def unwanted(situation: Situation) -> list[str]:
@@ -274,13 +277,21 @@ def unwanted(situation: Situation) -> list[str]:
 
 def left_alone(situation: Situation) -> frozenset[str]:
     """Services that run though their profile was off before as well: a person started them, and compose
-    neither updates nor removes them."""
+    neither updates nor removes them. Not those that hold on to a network that has to go."""
     before, after = situation.before, situation.after
+    changed = (one.change for one in situation.decision.findings if one.impact != "none")
+    going = {one.name for one in changed if one.scope == "network"}
+
+    def holds(name: str) -> bool:
+        sides = (side.services.get(name, {}).get("networks") or () for side in (before, after))
+        return any(going.intersection(one) for one in sides)
+
     return frozenset(
         name
         for name in situation.observed.services
         if name in after.services
         and not after.is_active(name)
+        and not holds(name)
         and not (name in before.services and before.is_active(name))
     )
 
