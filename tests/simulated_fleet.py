@@ -308,6 +308,7 @@ class SimulatedFleet:
                 reached = max((self.clusters[n].stage for n in rollout.failed), default=0)
                 reached = max(reached, len(rollout.applied_at))
                 behind = {c.name for c in clusters if c.stage > reached}
+                behind -= {name for name, start in rollout.starts.items() if start.commit == NEW}
                 assert behind <= untouched, f"{sorted(behind - untouched)[:3]} were touched after the failure"
                 told = on_new | set(rollout.failed) | untouched
                 assert told == set(self.clusters), set(self.clusters) - told

@@ -215,6 +215,13 @@ def test_a_lost_record_is_replaced_by_what_the_clusters_say() -> None:
     assert starts(words(a=elsewhere), NEW)["a"] == Start(NEW, "r1")
 
 
+def test_where_all_ran_the_target_before_nothing_is_said_to_be_taken_back() -> None:
+    there = dict.fromkeys("abcd", Start(NEW, "r1"))
+    ill = words(a=DONE, b=DONE, c=DONE, d=replace(DONE, is_healthy=False))
+    baked = rollout(starts=there, applied_at={0: 0.0}, on_failure="rollback_all")
+    assert learn(baked, ill, 100).end == "stopped"
+
+
 def test_a_first_deployment_is_back_when_its_own_rollback_says_so() -> None:
     first = rollout(starts={**rollout().starts, "a": Start(None, None)})
     assert not is_back(first, "a", DONE)

@@ -328,7 +328,8 @@ def _turned(rollout: Rollout, names: Sequence[str], words: Mapping[str, Word], n
     if rollout.has_failed:
         if _under_way(rollout, names, words):
             return rollout
-        if rollout.on_failure == "rollback_all":
+        has_way_back = any(start.commit != rollout.target for start in rollout.starts.values())
+        if rollout.on_failure == "rollback_all" and has_way_back:
             return replace(rollout, direction="back", silent_since={})
         return replace(rollout, direction="ended", end="stopped" if rollout.failed else "aborted")
     if current(rollout, now) is None and len(names) == len(rollout.starts):
