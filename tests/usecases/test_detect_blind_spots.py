@@ -289,11 +289,18 @@ def test_who_joins_a_container_by_its_fixed_name_goes_along(repo: Checkout) -> N
     "{path: part.yml, project_directory: 'my dir'}",
     "{path: part.yml, project_directory: '${NONE:-my} dir'}",
     "my dir/part",
+    "sub/part",
 ])  # fmt: skip
 def test_the_dot_env_of_an_include_with_an_odd_name(repo: Checkout, include: str) -> None:
     part = "services: {web: {image: 'w:${TAG}'}}\n"
-    files = {"compose.yml": f"include: [{include}]\n", "part.yml": part, "my dir/part": part}
-    decision = decide(repo, {**files, "my dir/.env": "TAG=1\n"}, {"my dir/.env": "TAG=2\n"})
+    files = {
+        "compose.yml": f"include: [{include}]\n",
+        "part.yml": part,
+        "my dir/part": part,
+        "sub/part": part,
+    }
+    dot_env = "sub/.env" if include.startswith("sub") else "my dir/.env"
+    decision = decide(repo, {**files, dot_env: "TAG=1\n"}, {dot_env: "TAG=2\n"})
     assert decision.services["web"].image_after == "w:2"
     assert action(decision) == "roll"
 

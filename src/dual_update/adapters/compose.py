@@ -363,9 +363,12 @@ class _Rendering:
         merged = _merged(content)
         for token in set(_TOKEN.findall(content)):
             named = os.path.normpath(os.path.join(here, token.decode()))  # noqa: PTH118
-            if token in merged and named in self._known and named.endswith((".yml", ".yaml", ".json")):
+            has_ending = named.endswith((".yml", ".yaml", ".json"))
+            if token in merged and named in self._known and has_ending:
                 self._composed.add(named)
-            for candidate in (named, os.path.join(named, ".env")):  # noqa: PTH118
+            # What is merged and has no ending, compose asks for by itself, which tells it from other words.
+            first = () if token in merged and not has_ending else (named,)
+            for candidate in (*first, os.path.join(named, ".env")):  # noqa: PTH118
                 if candidate in self._known and candidate not in self._consulted:
                     self._write(candidate)
 
