@@ -13,6 +13,7 @@ from dual_update.core.strategies import (
     Situation,
     altered,
     missing,
+    patience,
     start_order,
     starts_first,
     strategy_for,
@@ -137,6 +138,13 @@ def test_what_should_run_and_does_not_is_healed() -> None:
     assert "heal db and web" in both
     assert not [one for one in both if one.startswith("pull")]  # all is here, whatever the registry says
     assert "pull db" in steps(same, same, running("web"))
+
+
+def test_services_say_how_long_they_may_take() -> None:
+    slow = {**DB, "healthcheck": {"start_period": "5m", "interval": "10s"}}
+    after = {"job": {"condition": "service_completed_successfully"}}
+    model = rendered(db=slow, job={"image": "job:1"}, web={**WEB1, "depends_on": after})
+    assert patience(model) == {"db": 320.0, "job": 1800.0}
 
 
 def test_who_lives_in_namespaces_of_a_healed_service_gets_into_the_new_ones() -> None:

@@ -51,7 +51,8 @@ def test_a_job_that_others_wait_for_has_to_end() -> None:
 
 
 def test_a_job_that_others_wait_for_is_given_time() -> None:
-    its_end = Wanted("shop", {"job": 1}, frozenset({"job"}), awaited=frozenset({"job"}))
+    job = frozenset({"job"})
+    its_end = Wanted("shop", {"job": 1}, job, awaited=job, patience={"job": 600.0})
     scenes = [(JOB,)] * 300 + [(DONE,)]
     assert proven(its_end, *scenes).is_good
     late = proven(its_end, *scenes, job=30.0)

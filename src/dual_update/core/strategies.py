@@ -14,6 +14,12 @@ from dual_update.core.rolling import notes, rolling_of, why_not_beside
 
 Scope = Literal["cluster", "changed"]
 
+JOB_SECONDS = 1800.0
+"""How long a job that others wait for may take; compose gives up no earlier when it brings it up."""
+
+USUAL_INTERVAL_SECONDS = 30.0
+"""Between two health checks where the file does not say. Source: Dockerfile reference, HEALTHCHECK."""
+
 REPLACED = ("poke", "roll", "recreate", "rebuild")
 """Actions that end in a new container."""
 
@@ -346,6 +352,18 @@ def awaited(rendered: Rendered) -> frozenset[str]:
         for needed, how in (service.get("depends_on") or {}).items()
         if (how or {}).get("condition") == "service_completed_successfully"
     )
+
+
+def patience(rendered: Rendered) -> dict[str, float]:
+    """Seconds that services may take by their own words, whatever the usual deadline: a job that others wait
+    for, and the `start_period` of a health check with two intervals."""
+    found = dict.fromkeys(awaited(rendered), JOB_SECONDS)
+    for name, service in rendered.services.items():
+        check = service.get("healthcheck") or {}
+        begin = seconds(check.get("start_period"))
+        if begin and name not in found:
+            found[name] = begin + 2 * (seconds(check.get("interval")) or USUAL_INTERVAL_SECONDS)
+    return found
 
 
 def _says_it_ends(service: Mapping[str, Any]) -> bool:

@@ -11,7 +11,7 @@ from dual_update.core.errors import StepFailed
 from dual_update.core.model import Rendered
 from dual_update.core.rolling import Rolling, rolling_back, why_not_one_by_one
 from dual_update.core.snapshot import Snapshot
-from dual_update.core.strategies import jobs
+from dual_update.core.strategies import jobs, patience
 from dual_update.usecases.ports import ComposeProject
 from dual_update.usecases.prove import Wanted, prove
 from dual_update.usecases.site import Site
@@ -63,7 +63,7 @@ def _prove(
     rolling: Rolling,
 ) -> None:
     ignored = frozenset(one.id for one in leaving)
-    wanted = Wanted(snapshot.project, {service: count}, jobs(old), ignored=ignored)
+    wanted = Wanted(snapshot.project, {service: count}, jobs(old), ignored=ignored, patience=patience(old))
     proof = prove(site, wanted, rolling.monitor_seconds)
     if not proof.is_good:
         raise StepFailed(f"{service} did not return in batches: {proof.reason}.")

@@ -10,7 +10,7 @@ from dual_update.core.plan import TOUCHING, Plan, Step, listed
 from dual_update.core.rolling import Rolling, is_rolled_in_batches, rolling_of
 from dual_update.core.shape import shape_of
 from dual_update.core.snapshot import Snapshot, keep_reference
-from dual_update.core.strategies import awaited, jobs, left_alone
+from dual_update.core.strategies import awaited, jobs, left_alone, patience
 from dual_update.usecases.audit import Expectation, audit, compare, verified
 from dual_update.usecases.backup import write_backup
 from dual_update.usecases.commands import can_run, run_command
@@ -209,7 +209,7 @@ class Hands:
         """Why the new containers are not well, or nothing. The old ones are not looked at."""
         after = self.seen.situation.after
         ignored = frozenset(one.id for one in old)
-        wanted = Wanted(after.name, {service: count}, jobs(after), ignored=ignored)
+        wanted = Wanted(after.name, {service: count}, jobs(after), ignored=ignored, patience=patience(after))
         proof = prove(self.site, wanted, rolling.monitor_seconds)
         return "" if proof.is_good else f"{service} is not well: {proof.reason}."
 
@@ -274,7 +274,9 @@ class Hands:
         after = self.seen.situation.after
         counts = {s: replicas(after.services[s]) for s in services}
         checks = self.site.config.health.checks if is_whole else ()
-        return Wanted(after.name, counts, jobs(after), checks, awaited=awaited(after))
+        return Wanted(
+            after.name, counts, jobs(after), checks, awaited=awaited(after), patience=patience(after)
+        )
 
     def _audit(self, _: Step) -> None:
         expected = self.expectation()

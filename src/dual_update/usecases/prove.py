@@ -10,9 +10,6 @@ from dual_update.usecases.reach import reach
 from dual_update.usecases.site import Site
 
 POLL_SECONDS = 0.5
-JOB_SECONDS = 1800.0
-"""How long a job that others wait for may take where the config gives it no deadline of its own."""
-
 CRASHES = 2
 """Restarts since the first look after which a container is said to be crashing."""
 
@@ -22,7 +19,8 @@ class Wanted:
     """What has to be well. `containers` says how many of each service; `jobs` may have ended with 0, and
     `awaited` must have.
 
-    `links` are the services that a service must reach; `ignored` are ids of containers not looked at.
+    `links` are the services that a service must reach; `ignored` are ids of containers not looked at;
+    `patience` is how long services may take by their own words.
     """
 
     project: str
@@ -32,6 +30,7 @@ class Wanted:
     links: Mapping[str, Sequence[Link]] = field(default_factory=dict)
     ignored: frozenset[str] = frozenset()
     awaited: frozenset[str] = frozenset()
+    patience: Mapping[str, float] = field(default_factory=dict)
 
     def has_ended(self, observed: Observed, service: str) -> bool:
         """Is it a job that is done: nobody answers under its name any more."""
@@ -126,10 +125,10 @@ def prove(site: Site, wanted: Wanted, settle_seconds: float | None = None) -> Pr
 
 
 def _deadline(health: Health, wanted: Wanted, service: str) -> float:
-    """A job that others wait for is not late before compose would give it up as well."""
-    if service in wanted.awaited:
-        return health.services.get(service, max(JOB_SECONDS, health.deadline_seconds))
-    return health.deadline_of(service)
+    """What the config says of this very service, else the usual one, or its own where that is later."""
+    if service in health.services:
+        return health.services[service]
+    return max(health.deadline_seconds, wanted.patience.get(service, 0.0))
 
 
 def look(site: Site, wanted: Wanted, restarts: dict[str, int] | None = None) -> tuple[Reading, ...]:

@@ -18,6 +18,7 @@ from dual_update.core.model import Rendered, has_hash_of_its_own
 from dual_update.core.plan import Op, Step
 from dual_update.core.shape import Shape, bound_files, shape_of
 from dual_update.core.snapshot import Snapshot, can_be_retagged, keep_reference
+from dual_update.core.strategies import patience
 from dual_update.usecases.audit import Expectation, audit, was_restarted, wrong_files
 from dual_update.usecases.batches import return_in_batches
 from dual_update.usecases.commands import can_run, undo_commands
@@ -322,7 +323,9 @@ def _prove(site: Site, way: Return) -> None:
         if any(one.is_running for one in snapshot.of(service))
     }
     checks = tuple(one for one in site.config.health.checks if one.name in way.well_before)
-    proof: Proof = prove(site, Wanted(snapshot.project, counts, checks=checks), 0.0)
+    old = _model(site, snapshot)
+    wanted = Wanted(snapshot.project, counts, checks=checks, patience=patience(old) if old else {})
+    proof: Proof = prove(site, wanted, 0.0)
     if not proof.is_good:
         raise _NotWell(f"The old version is not healthy either: {proof.reason}.")
 
