@@ -104,7 +104,7 @@ services:
     image: web:${TAG:?which}
     mem_limit: ${MEMORY}
     environment: {PASSWORD: "${PASSWORD:?set it}", OTHER: $OTHER}
-    ports: ["${PORT:?}:80"]
+    ports: ["${PORT:?}:80", '${BIND}:${WEB:?}:81']
     volumes:
       - "${DATA:?}:/data"
       - ${CONF}/app:/conf
@@ -120,6 +120,21 @@ def test_variables_that_only_the_host_knows(repo: Checkout, ignored: str) -> Non
     assert [w for w in decision.warnings if w.startswith(".env is not in git") and "conditional" in w]
     decision = decide(repo, {}, {"compose.yml": DEMANDING.replace("web:$", "shop:$")})
     assert decision.services["web"].image_after == "shop:tag"
+
+
+def test_a_dot_env_that_leads_to_a_file_of_the_host(repo: Checkout) -> None:
+    repo.write({"compose.yml": DEMANDING, ".gitignore": "shop.conf\n"})
+    (repo.directory / ".env").symlink_to("shop.conf")
+    decision = decide(repo, {}, {"compose.yml": DEMANDING.replace("db:1", "db:2")})
+    assert actions(decision) == {"db": "roll", "web": "none"}
+    assert [w for w in decision.warnings if w.startswith(".env is not in git") and "conditional" in w]
+
+
+def test_where_values_are_missing_their_names_are_said(repo: Checkout) -> None:
+    commit = repo.commit({"compose.yml": "services: {web: {image: 'web:1', ports: ['$BIND:$PORT:$PORT']}}\n"})
+    with pytest.raises(UsageError, match="invalid proto") as refused:
+        repo.detect(commit)
+    assert refused.value.hint.startswith("It may be for want of a value of BIND, PORT. Give it")
 
 
 @pytest.mark.parametrize("files", [{}, {".gitignore": "!.env\nx.env\n"}, {".env": "TAG=1\n"}])

@@ -536,7 +536,10 @@ class _Rendering:
         safe = compose_words.said_safely(
             words, compose_words.keys(self._written.values()), {*self._consulted, *self._files}
         )
-        hint = _NO_VALUE if "required variable" in words else ""
+        if "required variable" in words:
+            return self._refused(safe, _NO_VALUE)
+        unset = compose_words.unset(result.err, self._written.values())
+        hint = f"It may be for want of a value of {', '.join(unset[:5])}. {_NO_VALUE}" if unset else ""
         return self._refused(safe or "no reason given", hint)
 
     def _without_scratch(self, words: str) -> str:

@@ -12,7 +12,7 @@ from dual_update.core.secrecy import MASK
 # The vocabulary of compose's and the YAML reader's complaints, and the types and keys they name.
 _WORDS = frozenset(
     """
-    !!bool !!float !!int !!map !!null !!seq !!str $ && - / a additional after against aliasing all
+    !!bool !!float !!int !!map !!null !!seq !!str $ && - / a additional address after against aliasing all
     allowed already also an anchor and any anyof are argument arguments array as at attached be
     because been before between block boolean both bound build but by cannot cast change character
     characterized characters circular cli.named client command comments compose compose.yaml
@@ -26,13 +26,13 @@ _WORDS = frozenset(
     external: failed field fields file files filter find first float following for form format found
     from get git gpus group has have healthcheck host hostport id if image implicit in include
     incorrect indentation indicator instead integer internal interpolating interpolation into
-    invalid is it items its key keys known label labels least length level limit limits line lines
+    invalid ip is it items its key keys known label labels least length level limit limits line lines
     link list load loading local long longer looking main malformed map mapping mappings maximum may
     merge merging message minimum missing mode model models more multiple must mutually name named
     names need needs neither nested network network_mode networks new nil no non none nor not null
     number object oci of on one only open option options or order other out overflow override
     parameter parse parsefloat parseint parsing path permission platform please plugin port ports
-    profile profiles project properties property protocol provider pull_policy quoted range read
+    profile profiles project properties property proto protocol provider pull_policy quoted range read
     reading reason recursive refer reference references refers remote repeat required requires
     reserved resolve resolving resource resources same scalar scale scanning schema secret secrets
     section sequence service services set shall should signed simple single size source specific
@@ -110,6 +110,13 @@ def _kept(word: str, allowed: frozenset[str]) -> str:
 def _is_plain(word: str, allowed: frozenset[str]) -> bool:
     is_small_number = word.isdigit() and len(word) <= 5
     return word.lower() in _WORDS or word in allowed or is_small_number or not any(c.isalnum() for c in word)
+
+
+def unset(words: str, files: Iterable[bytes]) -> tuple[str, ...]:
+    """Variables that compose found no value for, by name."""
+    meant = variables(files)
+    said = _UNDEFINED.findall(words.replace('\\"', '"'))
+    return tuple(dict.fromkeys(name for name in said if name in meant))
 
 
 def warnings(words: str, files: Iterable[bytes]) -> tuple[str, ...]:
