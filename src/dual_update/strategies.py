@@ -18,7 +18,8 @@ from dual_update.core.decision import Decision
 from dual_update.core.diff import Change
 from dual_update.core.hooks import is_touching, run_step
 from dual_update.core.plan import Plan, Step
-from dual_update.core.strategies import Revamp, Settle, Situation, Strategy, WatchtowerLane
+from dual_update.core.situation import Situation
+from dual_update.core.strategies import Revamp, Settle, Strategy, WatchtowerLane
 
 __all__ = [
     "Change",

@@ -8,7 +8,8 @@ import pytest
 from dual_update.core.custom import Custom
 from dual_update.core.errors import NotNow, UsageError
 from dual_update.core.plan import PREPARING, Plan, Step
-from dual_update.core.strategies import Revamp, Situation, WatchtowerLane
+from dual_update.core.situation import Situation
+from dual_update.core.strategies import Revamp, WatchtowerLane
 from dual_update.strategies import Command, run_step, usual_plan
 from tests.core.test_strategies import BASE, DB, WEB1, WEB2, decision, rendered, running
 

@@ -9,7 +9,8 @@ from dual_update.core.config import Hook, Hooks
 from dual_update.core.errors import UsageError
 from dual_update.core.hooks import Begun, begun, commands_of, run_step, with_hooks
 from dual_update.core.plan import Plan, Step, text
-from dual_update.core.strategies import Situation, strategy_for
+from dual_update.core.situation import Situation
+from dual_update.core.strategies import strategy_for
 from tests.core.test_strategies import BASE, DB, WEB1, WEB2, decision, rendered, running
 
 MIGRATE = Hook("migrate", Command(("migrate", "up"), ("migrate", "down"), "db", 5))

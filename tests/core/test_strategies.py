@@ -9,15 +9,9 @@ from dual_update.core.diff import compare
 from dual_update.core.durations import seconds
 from dual_update.core.model import Rendered
 from dual_update.core.rules import judge
-from dual_update.core.strategies import (
-    Situation,
-    altered,
-    missing,
-    patience,
-    start_order,
-    starts_first,
-    strategy_for,
-)
+from dual_update.core.running import patience, start_order
+from dual_update.core.situation import Situation, altered, missing
+from dual_update.core.strategies import starts_first, strategy_for
 
 HEAD = "b" * 40
 BASE = "a" * 40

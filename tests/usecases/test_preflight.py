@@ -11,7 +11,7 @@ from dual_update.core.cluster import EngineInfo, Observed
 from dual_update.core.config import Config
 from dual_update.core.decision import Sides, decide
 from dual_update.core.model import Rendered
-from dual_update.core.strategies import Situation
+from dual_update.core.situation import Situation
 from dual_update.core.surroundings import Holder, Listener, Surroundings
 from dual_update.usecases.preflight import CHECKS
 from dual_update.usecases.scene import Scene, is_reference

@@ -15,7 +15,9 @@ from dual_update.core.command import Command
 from dual_update.core.errors import DualUpdateError, NotNow, UsageError
 from dual_update.core.hooks import is_touching
 from dual_update.core.plan import PREPARING, WAYS_BACK, Op, Plan, Step, listed
-from dual_update.core.strategies import Situation, closing, prepare, start_order, strategy_for
+from dual_update.core.running import start_order
+from dual_update.core.situation import Situation
+from dual_update.core.strategies import closing, prepare, strategy_for
 
 TAKEN_BACK: frozenset[str] = frozenset({"restore", "retag", "return", "undo"})
 """Steps of the way back: no plan forward holds them."""

@@ -1,59 +1,20 @@
 """From a Decision and what is observed to a Plan: pure. A user's own strategy enters by the same door."""
 
-from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass, field
-from typing import Any, Literal, Protocol
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
+from typing import Protocol
 
-from dual_update.core.cluster import Observed
 from dual_update.core.decision import NAMESPACES, Decision, tied_to
 from dual_update.core.durations import seconds
 from dual_update.core.model import Rendered, image_of, replicas
 from dual_update.core.origin import is_built_elsewhere, is_built_here, is_pulled
 from dual_update.core.plan import Plan, Step, listed
 from dual_update.core.rolling import notes, rolling_of, why_not_beside
-
-Scope = Literal["cluster", "changed"]
-
-JOB_SECONDS = 1800.0
-"""How long a job that others wait for may take; compose gives up no earlier when it brings it up."""
-
-USUAL_INTERVAL_SECONDS = 30.0
-"""Between two health checks where the file does not say. Source: Dockerfile reference, HEALTHCHECK."""
+from dual_update.core.running import start_order
+from dual_update.core.situation import Situation, missing, unwanted
 
 REPLACED = ("poke", "roll", "recreate", "rebuild")
 """Actions that end in a new container."""
-
-
-@dataclass(frozen=True)
-class Situation:
-    """All that a strategy may know. `hashes` are the config hashes `up` would write for the wanted model;
-    `why_rolled`: service -> why Watchtower is not to replace it, where its image moved in the registry."""
-
-    decision: Decision
-    before: Rendered
-    after: Rendered
-    observed: Observed
-    current_commit: str | None
-    scope: Scope = "cluster"
-    hashes: Mapping[str, str] = field(default_factory=dict)
-    old_project: Observed | None = None
-    timings: Mapping[str, float] = field(default_factory=dict)
-    why_rolled: Mapping[str, str] = field(default_factory=dict)
-
-    @property
-    def deployed_commit(self) -> str | None:
-        """What the running cluster was made from; the checkout may stand elsewhere already."""
-        return self.decision.base or self.current_commit
-
-    @property
-    def came_from(self) -> str | None:
-        """The commit a report names as the one before; a first deployment comes from nothing."""
-        return None if self.is_first else self.deployed_commit
-
-    @property
-    def is_first(self) -> bool:
-        """Nothing of this project exists yet."""
-        return self.observed.is_empty and self.old_project is None
 
 
 class Strategy(Protocol):
@@ -275,103 +236,6 @@ def _gone(situation: Situation, service: str) -> str:
     return "behind a profile now" if is_new else "a network that it is on is made anew or goes"
 
 
-def unwanted(situation: Situation) -> list[str]:
-    """Services whose containers have to go: no longer in the files, or behind a profile now."""
-    alone = left_alone(situation)
-    return [s for s in situation.observed.services if s not in situation.after.active and s not in alone]
-
-
-def left_alone(situation: Situation) -> frozenset[str]:
-    """Services that run though their profile was off before as well: a person started them, and compose
-    neither updates nor removes them. Not those that hold on to a network that has to go."""
-    before, after = situation.before, situation.after
-    changed = (one.change for one in situation.decision.findings if one.impact != "none")
-    going = {one.name for one in changed if one.scope == "network"}
-
-    def holds(name: str) -> bool:
-        sides = (side.services.get(name, {}).get("networks") or () for side in (before, after))
-        return any(going.intersection(one) for one in sides)
-
-    return frozenset(
-        name
-        for name in situation.observed.services
-        if name in after.services
-        and not after.is_active(name)
-        and not holds(name)
-        and not (name in before.services and before.is_active(name))
-    )
-
-
-def altered(situation: Situation) -> dict[str, str]:
-    """Services that someone paused, or gave more containers than either side wants: sentences."""
-    found = {}
-    for service in situation.after.active:
-        sides = [
-            one.services[service] for one in (situation.before, situation.after) if service in one.services
-        ]
-        containers = situation.observed.of(service)
-        paused = [one.name for one in containers if one.state == "paused"]
-        most = max(map(replicas, sides))
-        if paused:
-            found[service] = f"{service}: someone paused {listed(paused)}."
-        elif len(containers) > most:
-            found[service] = f"{service}: {len(containers)} containers are there, and {most} deployed."
-    return found
-
-
-def missing(situation: Situation) -> list[str]:
-    """Services that should run and have too few running containers (jobs that ended well are not missing)."""
-    found = []
-    may_end = jobs(situation.after)
-    for service in start_order(situation.after):
-        model = situation.after.services[service]
-        well = [
-            c for c in situation.observed.of(service)
-            if c.is_running or (c.state == "exited" and c.exit_code == 0 and service in may_end)
-        ]  # fmt: skip
-        if len(well) < replicas(model):
-            found.append(service)
-    return found
-
-
-def jobs(rendered: Rendered) -> frozenset[str]:
-    """Services that may end with exit code 0 and are done then.
-
-    Either the file says so (a restart policy of `no` or `on-failure`, written out) or another service
-    waits for its end. A service without any policy that ends is not a job: it came to a stop.
-    """
-    its_end = awaited(rendered)
-    return frozenset(name for name, one in rendered.services.items() if name in its_end or _says_it_ends(one))
-
-
-def awaited(rendered: Rendered) -> frozenset[str]:
-    """Services whose end others wait for (`service_completed_successfully`): running is not enough."""
-    return frozenset(
-        needed
-        for service in rendered.services.values()
-        for needed, how in (service.get("depends_on") or {}).items()
-        if (how or {}).get("condition") == "service_completed_successfully"
-    )
-
-
-def patience(rendered: Rendered) -> dict[str, float]:
-    """Seconds that services may take by their own words, whatever the usual deadline: a job that others wait
-    for, and the `start_period` of a health check with two intervals."""
-    found = dict.fromkeys(awaited(rendered), JOB_SECONDS)
-    for name, service in rendered.services.items():
-        check = service.get("healthcheck") or {}
-        begin = seconds(check.get("start_period"))
-        if begin and name not in found:
-            found[name] = begin + 2 * (seconds(check.get("interval")) or USUAL_INTERVAL_SECONDS)
-    return found
-
-
-def _says_it_ends(service: Mapping[str, Any]) -> bool:
-    policy = (service.get("deploy") or {}).get("restart_policy") or {}
-    restart = str(service.get("restart") or policy.get("condition") or "")
-    return restart in {"no", "none"} or restart.startswith("on-failure")
-
-
 def starts_first(service: str, situation: Situation) -> bool:
     """Can the new container run beside the old one, and does the file ask for it.
 
@@ -382,26 +246,6 @@ def starts_first(service: str, situation: Situation) -> bool:
     if model is None or not rolling_of(model).is_start_first:
         return False
     return not why_not_beside(service, situation.after, situation.observed.of(service))
-
-
-def start_order(rendered: Rendered) -> list[str]:
-    """Active services, each after those it depends on; by name where nothing else decides."""
-    active = rendered.active
-    ordered: list[str] = []
-    visiting: set[str] = set()
-
-    def visit(name: str) -> None:
-        if name in ordered or name in visiting:
-            return
-        visiting.add(name)
-        for needed in sorted(rendered.services[name].get("depends_on") or {}):
-            if needed in active:
-                visit(needed)
-        ordered.append(name)
-
-    for name in active:
-        visit(name)
-    return ordered
 
 
 def outages(situation: Situation, services: Sequence[str]) -> dict[str, float]:

@@ -12,8 +12,10 @@ from dual_update.core.model import image_of, replicas
 from dual_update.core.origin import origin
 from dual_update.core.plan import PREPARING, Plan, Step
 from dual_update.core.run import Outcome, RunReport, ServiceResult, run_id
+from dual_update.core.running import jobs
+from dual_update.core.situation import Scope, Situation
 from dual_update.core.snapshot import Snapshot, take
-from dual_update.core.strategies import Scope, Situation, jobs, strategy_for, wanted_images
+from dual_update.core.strategies import strategy_for, wanted_images
 from dual_update.usecases.evidence import evidence
 from dual_update.usecases.execute import Hands
 from dual_update.usecases.journaled import Run

@@ -10,8 +10,8 @@ from dual_update.core.cluster import Container
 from dual_update.core.errors import StepFailed
 from dual_update.core.model import Rendered
 from dual_update.core.rolling import Rolling, rolling_back, why_not_one_by_one
+from dual_update.core.running import jobs, patience
 from dual_update.core.snapshot import Snapshot
-from dual_update.core.strategies import jobs, patience
 from dual_update.usecases.ports import ComposeProject
 from dual_update.usecases.prove import Wanted, prove
 from dual_update.usecases.site import Site

@@ -8,9 +8,10 @@ from dual_update.core.errors import DualUpdateError, StepFailed
 from dual_update.core.model import image_of, replicas
 from dual_update.core.plan import TOUCHING, Plan, Step, listed
 from dual_update.core.rolling import Rolling, is_rolled_in_batches, rolling_of
+from dual_update.core.running import awaited, jobs, patience
 from dual_update.core.shape import shape_of
+from dual_update.core.situation import left_alone
 from dual_update.core.snapshot import Snapshot, keep_reference
-from dual_update.core.strategies import awaited, jobs, left_alone, patience
 from dual_update.usecases.audit import Expectation, audit, compare, verified
 from dual_update.usecases.backup import write_backup
 from dual_update.usecases.commands import can_run, run_command

@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from dual_update.core.errors import NotNow, Refused
 from dual_update.core.model import image_of
 from dual_update.core.origin import is_built_here
-from dual_update.core.strategies import Situation
+from dual_update.core.situation import Situation
 from dual_update.usecases import preflight_engine, preflight_host, preflight_ports
 from dual_update.usecases.scene import Check, Scene
 from dual_update.usecases.site import Site

@@ -10,7 +10,7 @@ from dual_update.core.errors import DualUpdateError, Refused, UsageError
 from dual_update.core.model import ImageRef, contexts, dockerfile, image_of, inside_repository
 from dual_update.core.origin import REVISION, builders, could_name_commit, names_commit
 from dual_update.core.plan import listed
-from dual_update.core.strategies import Situation
+from dual_update.core.situation import Situation
 from dual_update.core.watchtower import quoted
 from dual_update.usecases.freshness import running_digests
 from dual_update.usecases.ports import FileChange

@@ -16,9 +16,9 @@ from dual_update.core.errors import StepFailed, WorldError
 from dual_update.core.hooks import Begun
 from dual_update.core.model import Rendered, has_hash_of_its_own
 from dual_update.core.plan import Op, Step
+from dual_update.core.running import patience
 from dual_update.core.shape import Shape, bound_files, shape_of
 from dual_update.core.snapshot import Snapshot, can_be_retagged, keep_reference
-from dual_update.core.strategies import patience
 from dual_update.usecases.audit import Expectation, audit, was_restarted, wrong_files
 from dual_update.usecases.batches import return_in_batches
 from dual_update.usecases.commands import can_run, undo_commands

@@ -9,7 +9,7 @@ from typing import Any
 from dual_update.core.cluster import EngineInfo
 from dual_update.core.model import OUTSIDE_ROOT, Rendered, inside_repository
 from dual_update.core.placement import at
-from dual_update.core.strategies import Situation
+from dual_update.core.situation import Situation
 from dual_update.core.surroundings import Surroundings
 from dual_update.usecases.site import Site
 

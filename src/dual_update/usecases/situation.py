@@ -8,7 +8,7 @@ from dual_update.core.decision import Decision, ServiceDecision
 from dual_update.core.errors import DualUpdateError, UsageError
 from dual_update.core.model import Rendered
 from dual_update.core.placement import on_host
-from dual_update.core.strategies import Scope, Situation, altered
+from dual_update.core.situation import Scope, Situation, altered
 from dual_update.core.submodule import SubmoduleMove
 from dual_update.usecases.detect import Detected, DetectRequest, detect
 from dual_update.usecases.freshness import Freshness, freshness, why_rolled, with_moved

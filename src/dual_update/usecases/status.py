@@ -5,7 +5,7 @@ from typing import Any
 
 from dual_update.core.model import replicas
 from dual_update.core.run import line_of
-from dual_update.core.strategies import jobs
+from dual_update.core.running import jobs
 from dual_update.usecases.detect import DetectRequest, detect
 from dual_update.usecases.ports import Store
 from dual_update.usecases.prove import Wanted, look
