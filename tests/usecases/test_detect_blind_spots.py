@@ -325,3 +325,26 @@ def test_an_env_file_of_an_include_that_git_does_not_hold_is_conditional(repo: C
     decision = decide(repo, files, {"sub/one.yml": "services: {web: {image: 'v:${TAG}'}}\n"})
     assert decision.update_type == "image_only"
     assert any("sub/host.env is not in git" in warning for warning in decision.warnings)
+
+
+def test_code_of_an_image_that_another_dockerfile_starts_from(repo: Checkout) -> None:
+    compose = """
+    services:
+      base: {build: base, image: 'shop/base:1'}
+      app: {build: {context: app, args: {BASE: shop/base}}}
+      tool: {build: tool, depends_on: [base]}
+    """
+    before = {
+        "compose.yml": compose,
+        "base/Dockerfile": "FROM scratch\nCOPY code /\n",
+        "base/code": "1",
+        "app/Dockerfile": "ARG BASE=other\nFROM ${BASE}:1\n",
+        "tool/Dockerfile": "FROM scratch\n",
+    }
+    rebuilt = {"base", "app"}
+    assert decide(repo, before, {"base/code": "2"}).built_anew == rebuilt
+    assert (
+        decide(repo, {}, {"compose.yml": compose.replace("base, image", "'./base', image")}).built_anew
+        == set()
+    )
+    assert decide(repo, {"app/Dockerfile": "FROM other\n"}, {"base/code": "3"}).built_anew == {"base"}

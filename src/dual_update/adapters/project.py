@@ -9,7 +9,7 @@ import os
 import re
 import shutil
 import tempfile
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -213,11 +213,11 @@ class ComposeWorkshop:
             export = Path(name) / self._checkout.name
             _Export(self._checkout, export, tree.commit).write(_needed(rendered, needed))
             model = _to_build(rendered, needed, export, self._checkout)
-            result = self._compose(model, "build", *wanted)
-        if result.code != 0:
-            raise StepFailed(
-                f"Building {', '.join(wanted)} of {tree.commit[:12]} failed: {last_words(result)}"
-            )
+            for together in _in_turn(rendered, wanted):
+                result = self._compose(model, "build", *together)
+                if result.code != 0:
+                    names = ", ".join(together)
+                    raise StepFailed(f"Building {names} of {tree.commit[:12]} failed: {last_words(result)}")
 
     def hashes(self, rendered: Rendered) -> Mapping[str, str]:
         """Config hash by service, as the label of its containers on this host.
@@ -274,6 +274,16 @@ def _with_bases(rendered: Rendered, services: Sequence[str]) -> frozenset[str]:
         named = ((rendered.services[name].get("build") or {}).get("additional_contexts") or {}).values()
         waiting += [str(one).removeprefix("service:") for one in named if str(one).startswith("service:")]
     return frozenset(found)
+
+
+def _in_turn(rendered: Rendered, services: Sequence[str]) -> Iterator[list[str]]:
+    """Those that can be built together, before those whose Dockerfiles take their images by name: compose
+    knows nothing of these and would build both at once."""
+    waiting = list(services)
+    while waiting:
+        ready = [one for one in waiting if not set(rendered.starts_from.get(one, ())).intersection(waiting)]
+        yield ready or waiting  # those that wait for each other cannot be built; the engine says why
+        waiting = [one for one in waiting if one not in (ready or waiting)]
 
 
 def _needed(rendered: Rendered, services: frozenset[str]) -> frozenset[str]:

@@ -90,7 +90,8 @@ class Rendered:
     model: named, included or extended. `conditional` names files that git does
     not hold (an ignored env_file), so that the verdict depends on the host. `hidden` holds values of
     variables that look secret: no report shows them, whatever field they got into. `given` tells the values
-    apart that configs and secrets take from variables, which no model shows: name -> digest.
+    apart that configs and secrets take from variables, which no model shows: name -> digest. `starts_from`:
+    service -> others whose images its Dockerfile names, which no model shows either (core/dockerfile).
     """
 
     name: str
@@ -108,6 +109,7 @@ class Rendered:
     profiles: frozenset[str] = frozenset()
     hidden: frozenset[str] = field(default=frozenset(), repr=False)
     given: Mapping[str, str] = field(default_factory=dict, repr=False)
+    starts_from: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
 
     def is_active(self, service: str) -> bool:
         """Does `up` start this service: it has no profile, or one that is switched on."""
@@ -234,8 +236,8 @@ def build_secrets(rendered: Rendered, service: str) -> tuple[str, ...]:
 
 def followers(rendered: Rendered) -> Callable[[str], set[str]]:
     """For a service that is built: all whose containers hold what it builds. These are itself, builds that
-    start from its image by `additional_contexts: service:NAME`, and services that run or mount it under one
-    of its names."""
+    start from its image by `additional_contexts: service:NAME` or by its name, and services that run or mount
+    it under one of its names."""
 
     def same(reference: str) -> str:
         return ImageRef.parse(reference).canonical
@@ -251,6 +253,8 @@ def followers(rendered: Rendered) -> Callable[[str], set[str]]:
         for context in ((model.get("build") or {}).get("additional_contexts") or {}).values():
             if str(context).startswith("service:"):
                 starts_from[str(context).removeprefix("service:")].append(name)
+        for base in rendered.starts_from.get(name, ()):
+            starts_from[base].append(name)
 
     def of(service: str) -> set[str]:
         found: set[str] = set()

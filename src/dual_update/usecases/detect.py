@@ -2,13 +2,14 @@
 
 import posixpath
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import PurePosixPath
 from threading import Thread
-from typing import Protocol
+from typing import Any, Protocol
 
 from dual_update.core.decision import Decision, Sides, decide
 from dual_update.core.diff import Change, Op, compare
+from dual_update.core.dockerfile import starts_from
 from dual_update.core.errors import UsageError, WorldError
 from dual_update.core.model import (
     ImageRef,
@@ -100,6 +101,7 @@ def detect(
     has_moves = any(one.is_submodule for one in changed)
     moves = repository.submodules(base, head, changed) if base and has_moves else ()
     before, after, warnings = _render(request.project, repository, renderer, base, head, changed)
+    after = _with_bases(after, repository.tree(head))
     changes = [*compare(before, after)]
     trees = (repository.tree(head), *([repository.tree(base)] if base else []))
     changes += _content(trees, before, after, changed)
@@ -306,6 +308,18 @@ def _mounts(*sides: Rendered) -> dict[str, set[str]]:
             for path in service_paths(side, service):
                 mounts.setdefault(path, set()).add(service)
     return mounts
+
+
+def _with_bases(rendered: Rendered, tree: Tree) -> Rendered:
+    """With what the Dockerfiles start from, where that is another service's image."""
+
+    def recipe(service: Mapping[str, Any]) -> str:
+        path = dockerfile(service)
+        content = (tree.read(path) or b"") if path is not None else b""
+        inline = (service.get("build") or {}).get("dockerfile_inline")
+        return str(inline) if inline else content.decode("utf-8", "replace")
+
+    return replace(rendered, starts_from=starts_from(rendered, recipe))
 
 
 def _code(
