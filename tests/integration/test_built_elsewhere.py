@@ -245,6 +245,18 @@ def test_who_runs_an_image_that_is_built_here_does_not_ask_a_registry_for_it(sho
     assert ids == {shop.id(name)}
 
 
+def test_who_starts_from_an_image_by_name_is_built_after_it(shop: Shop) -> None:
+    name = f"{PREFIX}shared/base"
+    text = f"services: {{app: {{build: ./app}}, base: {{image: '{name}', build: ./web}}}}\n"
+    shop.cluster.commit({"compose.yml": text, "app/Dockerfile": f"FROM {name}\nLABEL who=app\n"})
+    assert shop.apply()["outcome"] == "succeeded"
+    shop.cluster.commit({"web/body": "here 2\n"})
+    assert shop.apply()["outcome"] == "succeeded"
+    ids = [shop.cluster.container(one).image_id for one in ("app", "base")]
+    app, base = (shop.world.engine.api.inspect_image(one)["RootFS"]["Layers"] for one in ids)
+    assert (app, ids[1]) == (base, shop.id(name))
+
+
 def test_the_commit_of_the_submodule_that_holds_the_code_counts(
     world: World, images: Images, shop: Shop
 ) -> None:
