@@ -92,6 +92,7 @@ class SimulatedCluster:
             return
         if any(run.to == NEW and run.outcome in BAD for run in self.runs):
             self.refusal = "quarantined"  # as a cluster does with content that failed before
+            self.refused.add(key)  # and says again to whoever asks again
             return
         self.world.watch_beginning(self, "apply")
         self._begin(self._applied)
