@@ -302,7 +302,11 @@ class SimulatedFleet:
                 assert on_old == set(self.clusters)
                 assert not any(c.is_under_way for c in clusters if c.name not in rollout.failed)
             case "rollback_failed":
-                broken = {c.name for c in clusters if c.runs and c.runs[-1].outcome == "rollback_failed"}
+                broken = {  # by this roll-out: one that was so before is where it was
+                    c.name for c in clusters
+                    if c.runs and c.runs[-1].outcome == "rollback_failed"
+                    and c.runs[-1].id != rollout.starts[c.name].run
+                }  # fmt: skip
                 assert on_new | broken <= set(rollout.stuck), (on_new, broken, rollout.stuck)
             case _:
                 # the failure may be an earlier stage's, that fell ill while a later one was under way
