@@ -22,6 +22,11 @@ def test_images_are_those_that_are_no_stages(text: str, used: set[str]) -> None:
     assert images_used(text, {"TAG": "3"} if "other" in text and "ARG" in text else {}) == used
 
 
+def test_what_a_stranger_multiplies_is_bounded() -> None:
+    text = "ARG A=" + "a" * 10_000 + "\nFROM " + "$A" * 10_000
+    assert max(map(len, images_used(text, {}))) <= 200_000
+
+
 def test_an_image_is_known_by_all_its_names() -> None:
     recipes = {"base": "FROM debian", "a": "FROM shop-base", "b": "FROM tool:1", "c": "FROM debian"}
     services = {

@@ -1,44 +1,43 @@
 """Which images a Dockerfile starts from or takes files of. Source: Dockerfile reference (FROM, ARG, COPY)."""
 
 import re
+from collections import defaultdict
 from collections.abc import Callable, Mapping
+from functools import cache
 from typing import Any
 
 from dual_update.core.model import ImageRef, Rendered, image_of, is_built
 from dual_update.core.origin import is_built_here
+from dual_update.core.secrecy import substituted
 
 _CONTINUED = re.compile(r"\\[ \t]*\n(?:[ \t]*#[^\n]*\n)*")
 _FROM = re.compile(r"(?:--\S+\s+)*(?P<image>\S+)(?:\s+as\s+(?P<stage>\S+))?\s*$", re.I)
 _OTHER = re.compile(r"(?:--from=|\bfrom=)(?P<image>[^\s,]+)")
 _ARG = re.compile(r"(?P<name>[A-Za-z_]\w*)(?:=(?P<value>\S*))?")
-_USE = re.compile(r"\$(?:\{(?P<braced>\w+)(?::?-(?P<default>[^}]*))?\}|(?P<bare>\w+))")
+
+LARGEST_CHARACTERS = 64 * 1024
+"""What is read of a Dockerfile. It may be a stranger's."""
 
 
 def images_used(text: str, arguments: Mapping[str, str]) -> frozenset[str]:
     """References that a Dockerfile takes images by, with its `ARG`s as defaults of the build's `arguments`.
     Its own stages are none."""
     known, stages, found = dict(arguments), {"scratch"}, set[str]()
-    for line in _CONTINUED.sub(" ", text.replace("\r\n", "\n")).splitlines():
+    for line in _CONTINUED.sub(" ", text[:LARGEST_CHARACTERS].replace("\r\n", "\n")).splitlines():
         word, _, rest = line.strip().partition(" ")
         match word.upper():
             case "ARG":
                 for one in _ARG.finditer(rest):
-                    known.setdefault(one["name"], (one["value"] or "").strip("\"'"))
-            case "FROM" if named := _FROM.match(_expanded(rest.strip(), known)):
+                    if value := (one["value"] or "").strip("\"'"):
+                        known.setdefault(one["name"], value)
+            case "FROM" if named := _FROM.match(substituted(rest.strip(), known)):
                 if named["image"].lower() not in stages:
                     found.add(named["image"])
                 stages.add((named["stage"] or "").lower())
             case "COPY" | "RUN":
-                taken = {one["image"] for one in _OTHER.finditer(_expanded(rest, known))}
+                taken = {one["image"] for one in _OTHER.finditer(substituted(rest, known))}
                 found |= {one for one in taken if not one.isdigit() and one.lower() not in stages}
     return frozenset(found)
-
-
-def _expanded(text: str, known: Mapping[str, str]) -> str:
-    def value(use: re.Match[str]) -> str:
-        return known.get(use["braced"] or use["bare"]) or use["default"] or ""
-
-    return _USE.sub(value, text)
 
 
 def starts_from(rendered: Rendered, recipe: Callable[[Mapping[str, Any]], str]) -> dict[str, tuple[str, ...]]:
@@ -46,17 +45,20 @@ def starts_from(rendered: Rendered, recipe: Callable[[Mapping[str, Any]], str]) 
 
     `recipe` reads a service's Dockerfile. What builds elsewhere start from is decided there.
     """
-    built = {name: one for name, one in rendered.services.items() if is_built(one)}
-    names = {name: _names(rendered, name) for name in built}
+    holders: dict[str, list[str]] = defaultdict(list)
+    for name, model in rendered.services.items():
+        if is_built(model):
+            for image in _names(rendered, name):
+                holders[image].append(name)
+    used = cache(lambda text, arguments: images_used(text, dict(arguments)))
     found = {}
-    for service, model in built.items():
+    for service, model in rendered.services.items():
         if not is_built_here(model):
             continue
-        arguments = model["build"].get("args") or {}
-        given = {name: str(value) for name, value in arguments.items() if value is not None}
-        used = {_canonical(one) for one in images_used(recipe(model), given)}
-        others = tuple(one for one in sorted(built) if one != service and names[one] & used)
-        if others:
+        arguments = (model["build"].get("args") or {}).items()
+        given = frozenset((name, str(value)) for name, value in arguments if value not in {None, ""})
+        bases = {one for image in used(recipe(model), given) for one in holders.get(_canonical(image), ())}
+        if others := tuple(sorted(bases - {service})):
             found[service] = others
     return found
 

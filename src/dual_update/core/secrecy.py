@@ -82,8 +82,13 @@ def expanded(name: str, known: Mapping[str, str]) -> str:
     """What a variable of an env file comes to with the others that it uses; a stranger's is bounded."""
     value = known.get(name, "")
     for _ in range(5 if "$" in value else 0):
-        value = _USED.sub(lambda use: known.get(use[1] or use[3], use[2] or "")[:200], value[:2000])
+        value = substituted(value, known)
     return value
+
+
+def substituted(text: str, known: Mapping[str, str]) -> str:
+    """A text with its variables replaced, once. What a stranger wrote is bounded: text, and each value."""
+    return _USED.sub(lambda use: known.get(use[1] or use[3], use[2] or "")[:200], text[:2000])
 
 
 _DEFAULT = re.compile(r"\$\{([A-Za-z_][A-Za-z0-9_]*):?[-+]([^${}\"']+)\}")

@@ -3,13 +3,14 @@
 import posixpath
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import cache
 from pathlib import PurePosixPath
 from threading import Thread
 from typing import Any, Protocol
 
 from dual_update.core.decision import Decision, Sides, decide
 from dual_update.core.diff import Change, Op, compare
-from dual_update.core.dockerfile import starts_from
+from dual_update.core.dockerfile import LARGEST_CHARACTERS, starts_from
 from dual_update.core.errors import UsageError, WorldError
 from dual_update.core.model import (
     ImageRef,
@@ -312,12 +313,17 @@ def _mounts(*sides: Rendered) -> dict[str, set[str]]:
 
 def _with_bases(rendered: Rendered, tree: Tree) -> Rendered:
     """With what the Dockerfiles start from, where that is another service's image."""
+    if sum(map(is_built, rendered.services.values())) <= 1:
+        return rendered
+
+    @cache
+    def content(path: str) -> str:
+        return (tree.read(path) or b"")[:LARGEST_CHARACTERS].decode("utf-8", "replace")
 
     def recipe(service: Mapping[str, Any]) -> str:
         path = dockerfile(service)
-        content = (tree.read(path) or b"") if path is not None else b""
-        inline = (service.get("build") or {}).get("dockerfile_inline")
-        return str(inline) if inline else content.decode("utf-8", "replace")
+        inline = str((service.get("build") or {}).get("dockerfile_inline") or "")
+        return inline or (content(path) if path is not None else "")
 
     return replace(rendered, starts_from=starts_from(rendered, recipe))
 
