@@ -92,8 +92,7 @@ def parse_multi_cluster(content: bytes, where: str) -> MultiCluster:
         tuple(_cluster(one) for one in data["clusters"]),
         tuple(StageEntry(**one) for one in data.get("stages", ())),
         data.get("on_failure", "stop"),
-        float(data.get("patience_seconds", 300)),
-        float(data.get("busy_seconds", 7200)),
+        **{name: float(data[name]) for name in ("patience_seconds", "busy_seconds") if name in data},
     )
 
 

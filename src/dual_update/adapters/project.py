@@ -282,8 +282,9 @@ def _in_turn(rendered: Rendered, services: Sequence[str]) -> Iterator[list[str]]
     waiting = list(services)
     while waiting:
         ready = [one for one in waiting if not set(rendered.starts_from.get(one, ())).intersection(waiting)]
-        yield ready or waiting  # those that wait for each other cannot be built; the engine says why
-        waiting = [one for one in waiting if one not in (ready or waiting)]
+        ready = ready or waiting  # those that wait for each other cannot be built; the engine says why
+        yield ready
+        waiting = [one for one in waiting if one not in ready]
 
 
 def _needed(rendered: Rendered, services: frozenset[str]) -> frozenset[str]:

@@ -155,6 +155,13 @@ class StageEntry:
     bake_seconds: float = 0.0
 
 
+PATIENCE_SECONDS = 300.0
+"""How long a cluster in play may stay silent before that counts as a failure."""
+
+BUSY_SECONDS = 7200.0
+"""How long one may be at work without an end before that counts as a failure. Pulling takes its time."""
+
+
 @dataclass(frozen=True)
 class MultiCluster:
     """The clusters of a roll-out, in the order they were written, and how their stages go."""
@@ -162,5 +169,5 @@ class MultiCluster:
     clusters: tuple[ClusterEntry, ...] = ()
     stages: tuple[StageEntry, ...] = ()
     on_failure: Literal["stop", "rollback_all"] = "stop"
-    patience_seconds: float = 300.0
-    busy_seconds: float = 7200.0
+    patience_seconds: float = PATIENCE_SECONDS
+    busy_seconds: float = BUSY_SECONDS

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
-from dual_update.core.model import Rendered, image_of, is_built
+from dual_update.core.model import NAMESPACES, Rendered, image_of, is_built, joined
 from dual_update.core.origin import is_built_here, origin
 from dual_update.core.rules import WEIGHT, Action, Finding
 from dual_update.core.submodule import SubmoduleMove, innermost
@@ -69,7 +69,7 @@ class Decision:
         for change in (one.change for one in self.findings if one.impact != "none"):
             if change.scope == "code":
                 found.update(change.users)
-            elif change.scope == "service" and change.path.partition(".")[0] == "build":
+            elif change.is_of_build:
                 found.update(change.users or (change.name,))
         return frozenset(found)
 
@@ -262,10 +262,6 @@ def with_dependents(services: dict[str, ServiceDecision], after: Rendered) -> di
     return services
 
 
-NAMESPACES = ("network_mode", "ipc", "pid")
-"""Fields by which a service lives in another's namespaces: they are new ones whenever that one is started."""
-
-
 def tied_to(services: Iterable[str], rendered: Rendered, by: Sequence[str] = ()) -> frozenset[str]:
     """All who cannot outlive a container of these services, themselves left out; `by` these fields alone."""
     dependents = _dependents(rendered)
@@ -296,10 +292,8 @@ def _dependents(rendered: Rendered) -> Mapping[str, Sequence[tuple[str, str]]]:
 
 
 def _tied_to(model: Mapping[str, Any]) -> Iterable[tuple[str, str]]:
-    for kind in NAMESPACES:
-        mode = str(model.get(kind) or "")
-        if mode.startswith("service:"):
-            yield mode.removeprefix("service:"), kind
+    for kind, other in joined(model):
+        yield other, kind
     for source in model.get("volumes_from") or ():
         if not str(source).startswith("container:"):
             yield str(source).partition(":")[0], "volumes_from"

@@ -46,6 +46,11 @@ class Change:
     after: Any = None
     users: tuple[str, ...] = ()
 
+    @property
+    def is_of_build(self) -> bool:
+        """Is it how a service's image is built."""
+        return self.scope == "service" and self.path.partition(".")[0] == "build"
+
 
 def compare(before: Rendered, after: Rendered) -> tuple[Change, ...]:
     """All differences between two models, in a stable order. Content of files is compared elsewhere."""
@@ -55,7 +60,8 @@ def compare(before: Rendered, after: Rendered) -> tuple[Change, ...]:
     changes += _mappings("service", before.services, after.services, lambda name: (name,))
     changes += _switched(before, after)
     changes += _build_secrets(before, after)
-    changes = [*_with_holders(changes, after)]
+    if any(one.is_of_build for one in changes):
+        changes = [*_with_holders(changes, after)]
     changes += _resources("network", before, after)
     changes += _resources("volume", before, after)
     changes += _resources("config", before, after)
@@ -77,8 +83,7 @@ def _with_holders(changes: Iterable[Change], after: Rendered) -> Iterator[Change
     """A change of how an image is built reaches all whose containers hold that image."""
     who_holds = followers(after)
     for one in changes:
-        is_of_build = one.scope == "service" and one.path.partition(".")[0] == "build"
-        others = sorted(who_holds(one.name) - {one.name}) if is_of_build else ()
+        others = sorted(who_holds(one.name) - {one.name}) if one.is_of_build else ()
         yield replace(one, users=(one.name, *others)) if others else one
 
 

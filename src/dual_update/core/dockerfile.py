@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from functools import cache
 from typing import Any
 
-from dual_update.core.model import ImageRef, Rendered, image_of, is_built
+from dual_update.core.model import ImageRef, Rendered, image_names, is_built
 from dual_update.core.origin import is_built_here
 from dual_update.core.secrecy import substituted
 
@@ -48,7 +48,7 @@ def starts_from(rendered: Rendered, recipe: Callable[[Mapping[str, Any]], str]) 
     holders: dict[str, list[str]] = defaultdict(list)
     for name, model in rendered.services.items():
         if is_built(model):
-            for image in _names(rendered, name):
+            for image in image_names(rendered, name):
                 holders[image].append(name)
     used = cache(lambda text, arguments: images_used(text, dict(arguments)))
     found = {}
@@ -57,17 +57,8 @@ def starts_from(rendered: Rendered, recipe: Callable[[Mapping[str, Any]], str]) 
             continue
         arguments = (model["build"].get("args") or {}).items()
         given = frozenset((name, str(value)) for name, value in arguments if value not in {None, ""})
-        bases = {one for image in used(recipe(model), given) for one in holders.get(_canonical(image), ())}
+        images = {ImageRef.parse(one).canonical for one in used(recipe(model), given)}
+        bases = {base for image in images for base in holders.get(image, ())}
         if others := tuple(sorted(bases - {service})):
             found[service] = others
     return found
-
-
-def _names(rendered: Rendered, service: str) -> frozenset[str]:
-    model = rendered.services[service]
-    tags = (model.get("build") or {}).get("tags") or ()
-    return frozenset(map(_canonical, (image_of(rendered.name, service, model), *map(str, tags))))
-
-
-def _canonical(reference: str) -> str:
-    return ImageRef.parse(reference).canonical

@@ -141,11 +141,32 @@ def is_built(service: Mapping[str, Any]) -> bool:
     return bool(service.get("build"))
 
 
+NAMESPACES = ("network_mode", "ipc", "pid")
+"""Fields by which a service lives in another's namespaces: they are new ones whenever that one is started."""
+
+
+def joined(service: Mapping[str, Any]) -> list[tuple[str, str]]:
+    """(field, service) for each service of the project in whose namespaces it lives."""
+    uses = ((kind, str(service.get(kind) or "")) for kind in NAMESPACES)
+    return [(kind, use.removeprefix("service:")) for kind, use in uses if use.startswith("service:")]
+
+
 def has_hash_of_its_own(service: Mapping[str, Any]) -> bool:
     """Does compose label its containers by the model alone. It puts the id of another's container into the
     hash of a service that joins that one's namespaces or volumes (measured with compose 2.40.3)."""
-    joined = (str(service.get(key) or "") for key in ("network_mode", "ipc", "pid"))
-    return not service.get("volumes_from") and not any(one.startswith("service:") for one in joined)
+    return not service.get("volumes_from") and not joined(service)
+
+
+def image_runs(rendered: Rendered, service: str) -> str:
+    """Full name of the image that a service runs."""
+    return ImageRef.parse(image_of(rendered.name, service, rendered.services[service])).canonical
+
+
+def image_names(rendered: Rendered, service: str) -> frozenset[str]:
+    """Full names of the image that a service runs, those included that its build gives it besides."""
+    tags = (rendered.services[service].get("build") or {}).get("tags") or ()
+    more = (ImageRef.parse(str(one)).canonical for one in tags)
+    return frozenset((image_runs(rendered, service), *more))
 
 
 def inside_repository(path: str) -> str | None:
@@ -238,18 +259,14 @@ def followers(rendered: Rendered) -> Callable[[str], set[str]]:
     """For a service that is built: all whose containers hold what it builds. These are itself, builds that
     start from its image by `additional_contexts: service:NAME` or by its name, and services that run or mount
     it under one of its names."""
-
-    def same(reference: str) -> str:
-        return ImageRef.parse(reference).canonical
-
     runs: dict[str, list[str]] = defaultdict(list)
     starts_from: dict[str, list[str]] = defaultdict(list)
     for name, model in rendered.services.items():
         if not is_built(model):
-            runs[same(image_of(rendered.name, name, model))].append(name)
+            runs[image_runs(rendered, name)].append(name)
         for volume in model.get("volumes") or ():
             if volume.get("type") == "image":
-                runs[same(str(volume.get("source")))].append(name)
+                runs[ImageRef.parse(str(volume.get("source"))).canonical].append(name)
         for context in ((model.get("build") or {}).get("additional_contexts") or {}).values():
             if str(context).startswith("service:"):
                 starts_from[str(context).removeprefix("service:")].append(name)
@@ -265,11 +282,9 @@ def followers(rendered: Rendered) -> Callable[[str], set[str]]:
                 continue
             found.add(name)
             waiting += starts_from[name]
-            model = rendered.services[name]
-            if is_built(model):
-                tags = (model.get("build") or {}).get("tags") or ()
-                for reference in (image_of(rendered.name, name, model), *tags):
-                    waiting += runs[same(str(reference))]
+            if is_built(rendered.services[name]):
+                for image in image_names(rendered, name):
+                    waiting += runs[image]
         return found
 
     return of

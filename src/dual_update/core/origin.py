@@ -9,7 +9,7 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-from dual_update.core.model import ImageRef, Rendered, image_of, is_built
+from dual_update.core.model import ImageRef, Rendered, image_of, image_runs, is_built
 
 REVISION = "org.opencontainers.image.revision"
 """The label by which a build says of which commit it is (OCI image specification, annotations)."""
@@ -46,11 +46,9 @@ def is_pulled(rendered: Rendered, name: str) -> bool:
     services = rendered.services
     if is_built_here(services[name]):
         return False
-    reference = ImageRef.parse(image_of(rendered.name, name, services[name])).canonical
+    image = image_runs(rendered, name)
     return not any(
-        is_built_here(services[one])
-        and ImageRef.parse(image_of(rendered.name, one, services[one])).canonical == reference
-        for one in rendered.active
+        is_built_here(services[one]) and image_runs(rendered, one) == image for one in rendered.active
     )
 
 

@@ -16,7 +16,7 @@ from typing import Any, Literal
 
 from dual_update.core.cluster import Container
 from dual_update.core.durations import seconds
-from dual_update.core.model import Rendered, replicas
+from dual_update.core.model import NAMESPACES, Rendered, replicas
 
 LONGEST_ROLLBACK_SECONDS = 300.0
 """Delays and watches of a rollback that are waited for, all together; with more it comes back at once."""
@@ -77,7 +77,7 @@ def why_not_one_by_one(service: str, rendered: Rendered, running: Sequence[Conta
     if nameless or any(one.anonymous_volumes for one in running):
         return "It keeps data in a nameless volume, which only its successor may mount."
     for other, its in rendered.services.items():
-        if any(str(its.get(key) or "") == f"service:{service}" for key in ("network_mode", "ipc", "pid")):
+        if any(str(its.get(key) or "") == f"service:{service}" for key in NAMESPACES):
             return f"{other} shares its very container."
     return ""
 

@@ -16,16 +16,12 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Literal
 
+from dual_update.core.config import BUSY_SECONDS, PATIENCE_SECONDS
+
 OnFailure = Literal["stop", "rollback_all"]
 Direction = Literal["forward", "back", "ended"]
 End = Literal["succeeded", "stopped", "rolled_back", "rollback_failed", "aborted"]
 Place = Literal["waiting", "updating", "unsettled", "applied", "unwell", "failed", "foreign", "silent"]
-
-PATIENCE_SECONDS = 300.0
-"""How long a cluster in play may stay silent before that counts as a failure."""
-
-BUSY_SECONDS = 7200.0
-"""How long one may be at work without an end before that counts as a failure. Pulling takes its time."""
 
 SHORTEST_SECONDS = 0.001
 """A wait below this one is over: sums of moments are not exact."""
@@ -381,8 +377,8 @@ def _stuck(rollout: Rollout, name: str, word: Word, now: float) -> str:
 def resumed(rollout: Rollout, approved: frozenset[str] = frozenset()) -> Rollout:
     """The record as a person's word sends it on: not paused, these clusters approved, what is stuck tried
     again."""
-    rollout = replace(rollout, is_paused=False, approved=rollout.approved | approved)
-    rollout = replace(rollout, silent_since={}, busy_since={})
+    approved = rollout.approved | approved
+    rollout = replace(rollout, is_paused=False, approved=approved, silent_since={}, busy_since={})
     if rollout.end == "rollback_failed":
         return replace(rollout, direction="back", end=None, stuck={}, attempt=rollout.attempt + 1)
     return rollout

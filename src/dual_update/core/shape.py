@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from dual_update.core.cluster import Container, Details
-from dual_update.core.model import Rendered, image_of, replicas
+from dual_update.core.model import Rendered, image_of, joined, replicas
 from dual_update.core.placement import at
 
 
@@ -68,7 +68,7 @@ def shape_of(rendered: Rendered, service: str, checkout: str) -> Shape:
         ports=_ports(model) if has_network else (),
         files=(*_made_files(rendered, model, checkout), *_bound_files(model, checkout)),
         links=tuple(_links(rendered, service)) if has_network else (),
-        joins=_joins(model),
+        joins=tuple(sorted({other for _, other in joined(model)})),
         has_own_name=bool(model.get("container_name")),
         has_own_network=has_network,
     )  # fmt: skip
@@ -199,12 +199,6 @@ def _bound_files(model: Mapping[str, Any], checkout: str) -> list[MountedFile]:
             what = f"file {source.removeprefix(root)}"
             found.append(MountedFile(str(one["target"]), what, host_path=source))
     return found
-
-
-def _joins(model: Mapping[str, Any]) -> tuple[str, ...]:
-    """Services whose namespaces it uses."""
-    used = {str(model.get(kind) or "") for kind in ("network_mode", "ipc", "pid")}
-    return tuple(sorted(one.removeprefix("service:") for one in used if one.startswith("service:")))
 
 
 def _links(rendered: Rendered, service: str) -> list[Link]:

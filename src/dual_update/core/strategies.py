@@ -4,9 +4,9 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
-from dual_update.core.decision import NAMESPACES, Decision, tied_to
+from dual_update.core.decision import Decision, tied_to
 from dual_update.core.durations import seconds
-from dual_update.core.model import Rendered, image_of, replicas
+from dual_update.core.model import NAMESPACES, Rendered, image_of, replicas
 from dual_update.core.origin import is_built_elsewhere, is_built_here, is_pulled
 from dual_update.core.plan import Plan, Step, listed
 from dual_update.core.rolling import notes, rolling_of, why_not_beside
@@ -45,7 +45,7 @@ class WatchtowerLane:
                 steps.append(_replacing(situation, service))
                 said += notes(service, situation.after, situation.observed.of(service))
             elif service in absent:  # in its turn: who depends on it could not be proven without it
-                steps += _heal(situation, [service], touched)
+                steps += _heal(situation, [service], {*touched, *absent})
             else:
                 continue
             steps.append(
@@ -125,7 +125,7 @@ class Revamp:
                         "scale", service, f"{count} containers are wanted", "the old number again", (service,)
                     )
                 )
-            steps += _heal(situation, absent, others)
+            steps += _heal(situation, absent, {*others, *absent})
         return Plan(
             self.name,
             (*steps, *closing(situation)),
@@ -197,12 +197,12 @@ def _without_container(situation: Situation, services: Sequence[str]) -> list[st
 
 def _heal(situation: Situation, services: Sequence[str], others: Collection[str] = ()) -> list[Step]:
     """One step: compose has those wait that depend on others of them. Who runs in namespaces of one that is
-    started gets into the new ones by a new container, unless it is among the `others` that get one anyway."""
+    started gets into the new ones by a new container, unless the `others` that are seen to hold it."""
     if not services:
         return []
     cause = "they should run and do not" if len(services) > 1 else "it should run and does not"
     steps = [Step("heal", listed(services), cause, "", tuple(services))]
-    tied = sorted(tied_to(services, situation.after, NAMESPACES) - {*others, *missing(situation)})
+    tied = sorted(tied_to(services, situation.after, NAMESPACES).difference(others))
     if tied:
         cause = f"namespaces of {listed(services)} are new ones"
         steps.append(Step("recreate", listed(tied), cause, "", tuple(tied), is_forced=True))

@@ -18,7 +18,7 @@ from dataclasses import dataclass, field
 from email.utils import parsedate_to_datetime
 from typing import Any, Literal
 
-from dual_update.core.model import ImageRef, Rendered, replicas
+from dual_update.core.model import NAMESPACES, ImageRef, Rendered, replicas
 from dual_update.core.origin import is_built_here
 
 Status = Literal["done", "nothing", "busy", "failed", "unknown"]
@@ -413,7 +413,7 @@ def _attached(service: str, rendered: Rendered) -> Iterable[str]:
     for other, its in sorted(rendered.services.items()):
         if other == service or not rendered.is_active(other):
             continue
-        for key in ("network_mode", "ipc", "pid"):
+        for key in NAMESPACES:
             if its.get(key) in names:
                 yield f"`{other}` shares its {key.partition('_')[0]}, and would be cut off."
         sources = [str(source) for source in its.get("volumes_from") or ()]

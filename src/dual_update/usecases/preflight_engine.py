@@ -5,7 +5,7 @@ import re
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from dual_update.core.model import Rendered, replicas
+from dual_update.core.model import NAMESPACES, Rendered, replicas
 from dual_update.usecases.scene import Check, Scene, is_reference
 
 LEAST_COMPOSE = (2, 20)
@@ -117,7 +117,7 @@ def _taken_names(scene: Scene) -> Iterator[str]:
 def _joined_containers(scene: Scene) -> Iterator[str]:
     """Containers outside the project that a service joins by name."""
     for service, model in scene.services():
-        wanted = [(kind, str(model.get(kind) or "")) for kind in ("network_mode", "ipc", "pid")]
+        wanted = [(kind, str(model.get(kind) or "")) for kind in NAMESPACES]
         wanted += [("volumes_from", str(one)) for one in model.get("volumes_from") or ()]
         for kind, value in wanted:
             if value.startswith("container:"):
